@@ -1,0 +1,202 @@
+//! What stands in the attributes' parentheses.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::parse::{Parse, ParseStream};
+use syn::{Error, Ident, LitInt, LitStr, Result, Token, Type};
+
+/// `#[operation(read_only, timeout = "30s", ...)]`.
+#[derive(Default)]
+pub(crate) struct OperationAttribute {
+    read_only: bool,
+    idempotent: bool,
+    destructive: bool,
+    hidden: bool,
+    emits: Option<Type>,
+    timeout_ms: Option<u64>,
+    max_concurrency: Option<LitInt>,
+    max_queued: Option<LitInt>,
+}
+
+/// `#[plugin(name = "hive", config = HiveConfig)]`.
+pub(crate) struct PluginAttribute {
+    pub(crate) name: LitStr,
+    pub(crate) config: Option<Type>,
+}
+
+impl Parse for OperationAttribute {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let mut attribute = Self::default();
+        let mut seen: Vec<Ident> = Vec::new();
+        while !input.is_empty() {
+            let key: Ident = input.parse()?;
+            if seen.contains(&key) {
+                return Err(Error::new(key.span(), format!("`{key}` is given twice")));
+            }
+            attribute.parse_value(&key, input)?;
+            seen.push(key);
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        let given = |name: &str| seen.iter().find(|key| *key == name);
+        if let (true, Some(key)) = (attribute.read_only, given("destructive")) {
+            let message = "an operation can't be `read_only` and `destructive`";
+            return Err(Error::new(key.span(), message));
+        }
+        if let (None, Some(key)) = (&attribute.max_concurrency, given("max_queued")) {
+            let message = "`max_queued` needs `max_concurrency`: without it nothing waits";
+            return Err(Error::new(key.span(), message));
+        }
+        if let Some(key) = given("retry") {
+            return Err(Error::new(
+                key.span(),
+                if attribute.idempotent {
+                    "`retry` is not built yet"
+                } else {
+                    "`retry` is for `idempotent` operations only: running this one twice may not \
+                     be the same as running it once"
+                },
+            ));
+        }
+        Ok(attribute)
+    }
+}
+
+impl OperationAttribute {
+    fn parse_value(&mut self, key: &Ident, input: ParseStream<'_>) -> Result<()> {
+        match key.to_string().as_str() {
+            "read_only" => self.read_only = true,
+            "idempotent" => self.idempotent = true,
+            "destructive" => self.destructive = true,
+            "hidden" => self.hidden = true,
+            "emits" => {
+                input.parse::<Token![=]>()?;
+                self.emits = Some(input.parse()?);
+            }
+            "timeout" => {
+                input.parse::<Token![=]>()?;
+                self.timeout_ms = Some(milliseconds(&input.parse()?)?);
+            }
+            "max_concurrency" => self.max_concurrency = Some(positive(input)?),
+            "max_queued" => {
+                input.parse::<Token![=]>()?;
+                self.max_queued = Some(input.parse()?);
+            }
+            "retry" => {
+                let arguments;
+                syn::parenthesized!(arguments in input);
+                arguments.parse::<TokenStream>()?;
+            }
+            "placed" | "deprecated" => {
+                return Err(Error::new(key.span(), format!("`{key}` is not built yet")));
+            }
+            _ => {
+                return Err(Error::new(
+                    key.span(),
+                    format!(
+                        "`{key}` is not an attribute of operations; there are read_only, \
+                         idempotent, destructive, emits, timeout, max_concurrency, max_queued, \
+                         hidden"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Statements that set the fields of `spec`.
+    pub(crate) fn set_spec(&self) -> TokenStream {
+        let Self { read_only, idempotent, destructive, hidden, .. } = self;
+        let emits = self
+            .emits
+            .iter()
+            .map(|ty| quote!(spec.emits_schema = Some(::skep::schema::output_schema::<#ty>());));
+        let timeout = self.timeout_ms.iter().map(
+            |ms| quote!(spec.limits.timeout = Some(::core::time::Duration::from_millis(#ms));),
+        );
+        let concurrency = self.max_concurrency.iter();
+        let queued = self.max_queued.iter();
+        quote! {
+            spec.hints.read_only = #read_only;
+            spec.hints.idempotent = #idempotent;
+            spec.hints.destructive = #destructive;
+            spec.hidden = #hidden;
+            #(#emits)*
+            #(#timeout)*
+            #(spec.limits.max_concurrency = Some(#concurrency);)*
+            #(spec.limits.max_queued = Some(#queued);)*
+        }
+    }
+}
+
+impl Parse for PluginAttribute {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let (mut name, mut config) = (None, None);
+        while !input.is_empty() {
+            let key: Ident = input.parse()?;
+            match key.to_string().as_str() {
+                "name" => {
+                    input.parse::<Token![=]>()?;
+                    name = Some(plugin_name(input.parse()?)?);
+                }
+                "config" => {
+                    input.parse::<Token![=]>()?;
+                    config = Some(input.parse()?);
+                }
+                _ => {
+                    let message = format!(
+                        "`{key}` is not an attribute of plugins; there are name and config"
+                    );
+                    return Err(Error::new(key.span(), message));
+                }
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        match name {
+            Some(name) => Ok(Self { name, config }),
+            None => Err(input.error("a plugin has a name: `#[skep::plugin(name = \"hive\")]`")),
+        }
+    }
+}
+
+fn plugin_name(name: LitStr) -> Result<LitStr> {
+    let text = name.value();
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(allowed) {
+        return Ok(name);
+    }
+    let message =
+        "a plugin's name is lower-case letters, digits and `-`: it's a table of skep.toml";
+    Err(Error::new(name.span(), message))
+}
+
+fn positive(input: ParseStream<'_>) -> Result<LitInt> {
+    input.parse::<Token![=]>()?;
+    let number: LitInt = input.parse()?;
+    if number.base10_parse::<usize>()? == 0 {
+        return Err(Error::new(number.span(), "with 0 the operation would never run"));
+    }
+    Ok(number)
+}
+
+/// `"250ms"`, `"30s"`, `"5m"`, `"1h"`.
+fn milliseconds(text: &LitStr) -> Result<u64> {
+    let value = text.value();
+    let digits = value.chars().take_while(char::is_ascii_digit).count();
+    let (number, unit) = value.split_at(digits);
+    let scale = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let number = number.parse::<u64>().ok().filter(|number| *number > 0);
+    number.zip(scale).and_then(|(number, scale)| number.checked_mul(scale)).ok_or_else(|| {
+        let message = format!("`{value}` is not a time such as \"250ms\", \"30s\", \"5m\", \"1h\"");
+        Error::new(text.span(), message)
+    })
+}

@@ -1,0 +1,75 @@
+//! The attributes of skep: `operation`, `plugin` and `data`. Use them through the crate `skep`.
+
+mod attribute;
+mod data;
+mod docs;
+mod operation;
+mod plugin;
+mod signature;
+
+use proc_macro::TokenStream;
+use syn::parse_macro_input;
+
+/// Makes an operation from an async function and registers it.
+///
+/// The function's name is the operation's, its doc comment the summary (first paragraph) and the
+/// description (the rest). Its parameters are the input's fields:
+///
+/// - a parameter's doc comment is its description in the schema;
+/// - an `Option<T>` is optional, `#[default(EXPRESSION)]` gives a default;
+/// - `#[schemars(range(min = 0, max = 2))]` and `#[serde(...)]` go to the field;
+/// - one parameter `Input<T>` takes the whole input as a type of one's own;
+/// - `&JobContext` is the job, and may be left out.
+///
+/// It returns `Result<T>`, where `T` is the result's type. All types must be owned, and implement
+/// serde's traits and `JsonSchema`: `#[skep::data]` does both.
+///
+/// | attribute | meaning |
+/// |---|---|
+/// | `read_only` | it changes nothing |
+/// | `idempotent` | running it twice is the same as running it once |
+/// | `destructive` | it may delete or overwrite |
+/// | `emits = Type` | the type of its output events |
+/// | `timeout = "30s"` | a job that runs longer fails as `timeout` (`ms`, `s`, `m`, `h`) |
+/// | `max_concurrency = 4` | how many of its jobs run at once |
+/// | `max_queued = 100` | how many of its jobs may wait |
+/// | `hidden` | only other operations may call it |
+#[proc_macro_attribute]
+pub fn operation(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let attribute = parse_macro_input!(attribute as attribute::OperationAttribute);
+    let function = parse_macro_input!(item as syn::ItemFn);
+    finish(operation::expand(attribute, function))
+}
+
+/// Makes a plugin from an `impl` block: a family of operations with a state, and registers it.
+///
+/// `#[skep::plugin(name = "hive", config = HiveConfig)]`: the name is that of its table in the
+/// configuration, `[plugins.hive]`; without `config` the table must be empty.
+///
+/// Methods with `#[operation(...)]` become operations, as functions do by
+/// [`operation`](macro@operation). Three others mean something by their names:
+///
+/// - `async fn start(PluginContext<Config>) -> Result<Self>` makes the state; without it the type's
+///   `Default` does;
+/// - `async fn shutdown(&self)` ends what was begun;
+/// - `async fn health(&self) -> Health` is asked by `/readyz`.
+#[proc_macro_attribute]
+pub fn plugin(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let attribute = parse_macro_input!(attribute as attribute::PluginAttribute);
+    let block = parse_macro_input!(item as syn::ItemImpl);
+    finish(plugin::expand(&attribute, block))
+}
+
+/// Makes a struct or an enum fit for inputs, results and configurations.
+///
+/// It derives `Serialize`, `Deserialize` and `JsonSchema`, and refuses unknown fields.
+/// `#[serde(...)]` and `#[schemars(...)]` work on it as ever.
+#[proc_macro_attribute]
+pub fn data(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let item = parse_macro_input!(item as syn::DeriveInput);
+    finish(data::expand(&attribute.into(), &item))
+}
+
+fn finish(expanded: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
+    expanded.unwrap_or_else(syn::Error::into_compile_error).into()
+}

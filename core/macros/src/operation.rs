@@ -1,0 +1,133 @@
+//! `#[skep::operation]`, and the handler that it shares with the methods of a plugin.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, FnArg, ItemFn, Result};
+
+use crate::attribute::OperationAttribute;
+use crate::docs::summary_and_description;
+use crate::signature::Operation;
+
+pub(crate) fn expand(attribute: OperationAttribute, mut function: ItemFn) -> Result<TokenStream> {
+    if let Some(FnArg::Receiver(receiver)) = function.sig.inputs.first() {
+        let message = "a method becomes an operation by `#[skep::plugin]` on its `impl` block";
+        return Err(Error::new(receiver.span(), message));
+    }
+    let operation = Operation::read(&mut function.sig)?;
+    let name = &function.sig.ident;
+    let handler = Handler {
+        operation: &operation,
+        spec: spec(&operation, &attribute, &function.attrs)?,
+        plugin: None,
+        function: quote!(#name),
+    };
+    let (handler_type, definition) = (handler.ty(), handler.definition());
+    Ok(quote! {
+        #function
+
+        const _: () = {
+            #definition
+
+            ::skep::__private::inventory::submit! {
+                ::skep::plugin::OperationRegistration {
+                    package: ::skep::plugin::Package::new(
+                        ::core::env!("CARGO_PKG_NAME"),
+                        ::core::env!("CARGO_PKG_VERSION"),
+                    ),
+                    handler: || ::std::sync::Arc::new(#handler_type { spec: #handler_type::spec() }),
+                }
+            }
+        };
+    })
+}
+
+/// An expression that makes the operation's spec.
+pub(crate) fn spec(
+    operation: &Operation,
+    attribute: &OperationAttribute,
+    docs: &[Attribute],
+) -> Result<TokenStream> {
+    let name = operation.name.to_string();
+    let (summary, description) = summary_and_description(docs);
+    if summary.is_empty() {
+        let message = "an operation has a doc comment: its first paragraph is the summary";
+        return Err(Error::new(operation.name.span(), message));
+    }
+    let (_, input) = operation.input();
+    let output = &operation.output;
+    let output_schema = quote_spanned! {
+        output.span() => ::skep::schema::output_schema::<#output>()
+    };
+    let set = attribute.set_spec();
+    Ok(quote! {{
+        let mut spec = ::skep::operation::OperationSpec::new(#name, #summary);
+        spec.description = #description.to_owned();
+        spec.input_schema = ::skep::schema::input_schema::<#input>();
+        spec.output_schema = #output_schema;
+        #set
+        spec
+    }})
+}
+
+/// The handler's type of one operation.
+pub(crate) struct Handler<'a> {
+    pub(crate) operation: &'a Operation,
+    pub(crate) spec: TokenStream,
+    /// The plugin's type, if the operation is a method.
+    pub(crate) plugin: Option<&'a syn::Type>,
+    /// What is called.
+    pub(crate) function: TokenStream,
+}
+
+impl Handler<'_> {
+    pub(crate) fn ty(&self) -> proc_macro2::Ident {
+        format_ident!("__{}_handler", self.operation.name)
+    }
+
+    /// The input's type, the handler's type, and its implementation.
+    pub(crate) fn definition(&self) -> TokenStream {
+        let ty = self.ty();
+        let Self { operation, spec, plugin, function } = self;
+        let (input_definition, input) = operation.input();
+        let state = plugin.map(|plugin| quote!(plugin: ::std::sync::Arc<#plugin>,));
+        let receiver = plugin.map(|_| quote!(&*self.plugin,));
+        let arguments = operation.arguments();
+        let output = &operation.output;
+        let write = quote_spanned! {
+            output.span() => ::skep::__private::write_output::<#output, _>
+        };
+        quote! {
+            #input_definition
+
+            #[allow(non_camel_case_types)]
+            struct #ty {
+                spec: ::skep::operation::OperationSpec,
+                #state
+            }
+
+            impl #ty {
+                fn spec() -> ::skep::operation::OperationSpec {
+                    #spec
+                }
+            }
+
+            #[::skep::__private::async_trait]
+            impl ::skep::operation::OperationHandler for #ty {
+                fn spec(&self) -> &::skep::operation::OperationSpec {
+                    &self.spec
+                }
+
+                #[allow(unused_variables, reason = "an operation may do without input and job")]
+                async fn handle(
+                    &self,
+                    input: ::skep::__private::serde_json::Value,
+                    job: &::skep::job::JobContext,
+                ) -> ::skep::Result<::skep::__private::serde_json::Value> {
+                    let input: #input = ::skep::__private::read_input(input)?;
+                    #write(#function(#receiver #(#arguments),*).await)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `#[skep::plugin]`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Result, Type};
+
+use crate::attribute::{OperationAttribute, PluginAttribute};
+use crate::docs::summary_and_description;
+use crate::operation::{Handler, spec};
+use crate::signature::Operation;
+
+pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result<TokenStream> {
+    if let Some((_, path, _)) = &block.trait_ {
+        let message = "`#[skep::plugin]` stands on the type's own `impl` block, not on a trait's";
+        return Err(Error::new(path.span(), message));
+    }
+    if !block.generics.params.is_empty() {
+        let message = "a plugin's type can't be generic: it's registered once";
+        return Err(Error::new(block.generics.span(), message));
+    }
+    let ty = (*block.self_ty).clone();
+    let mut handlers: Vec<(String, TokenStream, TokenStream)> = Vec::new();
+    for item in &mut block.items {
+        let ImplItem::Fn(method) = item else { continue };
+        let Some(attribute) = take_attribute(method)? else { continue };
+        let handler = handler(&ty, &attribute, method)?;
+        let name = method.sig.ident.to_string();
+        if handlers.iter().any(|(other, ..)| *other == name) {
+            let message = format!("the plugin has two operations called `{name}`");
+            return Err(Error::new(method.sig.ident.span(), message));
+        }
+        handlers.push((name, handler.0, handler.1));
+    }
+    let definitions = handlers.iter().map(|(_, _, definition)| definition);
+    let handler_types: Vec<_> = handlers.iter().map(|(_, ty, _)| ty).collect();
+    let name = &attribute.name;
+    let summary = summary_and_description(&block.attrs).0;
+    let config = attribute
+        .config
+        .as_ref()
+        .map_or_else(|| quote!(::skep::__private::NoConfig), |config| quote!(#config));
+    let (start, hooks) = (start(&block, &ty), hooks(&block, &ty));
+    Ok(quote! {
+        #block
+
+        const _: () = {
+            #(#definitions)*
+
+            #[::skep::__private::async_trait]
+            impl ::skep::plugin::Plugin for #ty {
+                #(#hooks)*
+            }
+
+            ::skep::__private::inventory::submit! {
+                ::skep::plugin::PluginRegistration {
+                    name: #name,
+                    summary: #summary,
+                    package: ::skep::plugin::Package::new(
+                        ::core::env!("CARGO_PKG_NAME"),
+                        ::core::env!("CARGO_PKG_VERSION"),
+                    ),
+                    config_schema: || ::skep::schema::input_schema::<#config>(),
+                    specs: || ::std::vec![#(#handler_types::spec()),*],
+                    start: |context| ::std::boxed::Box::pin(async move {
+                        let context = context.typed::<#config>()?;
+                        let plugin: ::std::sync::Arc<#ty> = ::std::sync::Arc::new(#start);
+                        ::core::result::Result::Ok(::skep::plugin::Started {
+                            handlers: ::std::vec![#(::std::sync::Arc::new(#handler_types {
+                                spec: #handler_types::spec(),
+                                plugin: plugin.clone(),
+                            })),*],
+                            plugin,
+                        })
+                    }),
+                }
+            }
+        };
+    })
+}
+
+/// Takes `#[operation(...)]` off a method.
+fn take_attribute(method: &mut ImplItemFn) -> Result<Option<OperationAttribute>> {
+    let is_operation = |attribute: &syn::Attribute| {
+        attribute.path().segments.last().is_some_and(|segment| segment.ident == "operation")
+    };
+    let Some(at) = method.attrs.iter().position(is_operation) else { return Ok(None) };
+    let attribute = method.attrs.remove(at);
+    match &attribute.meta {
+        syn::Meta::Path(_) => Ok(Some(OperationAttribute::default())),
+        _ => attribute.parse_args().map(Some),
+    }
+}
+
+/// The type of a method's handler, and its definition.
+fn handler(
+    ty: &Type,
+    attribute: &OperationAttribute,
+    method: &mut ImplItemFn,
+) -> Result<(TokenStream, TokenStream)> {
+    match method.sig.inputs.first() {
+        Some(FnArg::Receiver(receiver))
+            if receiver.reference.is_some() && receiver.mutability.is_none() => {}
+        _ => {
+            let message = "an operation of a plugin takes `&self`: its jobs run side by side";
+            return Err(Error::new(method.sig.ident.span(), message));
+        }
+    }
+    let operation = Operation::read(&mut method.sig)?;
+    let name = &method.sig.ident;
+    let handler = Handler {
+        operation: &operation,
+        spec: spec(&operation, attribute, &method.attrs)?,
+        plugin: Some(ty),
+        function: quote!(<#ty>::#name),
+    };
+    let handler_type = handler.ty();
+    Ok((quote!(#handler_type), handler.definition()))
+}
+
+fn has(block: &ItemImpl, name: &str) -> bool {
+    block.items.iter().any(|item| matches!(item, ImplItem::Fn(method) if method.sig.ident == name))
+}
+
+/// An expression that makes the plugin's state.
+fn start(block: &ItemImpl, ty: &Type) -> TokenStream {
+    if has(block, "start") {
+        quote!(<#ty>::start(context).await?)
+    } else {
+        quote!({
+            let _ = context;
+            <#ty as ::core::default::Default>::default()
+        })
+    }
+}
+
+/// The methods of the trait `Plugin` that the block has.
+fn hooks(block: &ItemImpl, ty: &Type) -> Vec<TokenStream> {
+    let mut hooks = Vec::new();
+    // The inherent method is preferred to the trait's of the same name, so this is no recursion.
+    if has(block, "shutdown") {
+        hooks.push(quote!(async fn shutdown(&self) { <#ty>::shutdown(self).await }));
+    }
+    if has(block, "health") {
+        hooks.push(quote! {
+            async fn health(&self) -> ::skep::plugin::Health { <#ty>::health(self).await }
+        });
+    }
+    hooks
+}

@@ -1,0 +1,225 @@
+//! A function's signature, read as an operation: its input's fields, its job, its result.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, Error, Expr, ExprLit, FnArg, GenericArgument, Ident, Lit, Pat, PatType,
+    PathArguments, PathSegment, Result, ReturnType, Signature, Type,
+};
+
+/// An operation's function.
+pub(crate) struct Operation {
+    pub(crate) name: Ident,
+    input: Input,
+    /// How the function is called: its parameters in order.
+    arguments: Vec<TokenStream>,
+    pub(crate) output: Type,
+}
+
+enum Input {
+    /// A parameter a field.
+    Fields(Vec<Field>),
+    /// One type of the author's own.
+    Whole(Box<Type>),
+}
+
+struct Field {
+    attributes: Vec<Attribute>,
+    default: Option<Expr>,
+    name: Ident,
+    ty: Type,
+}
+
+/// The names that mean something in a request beside an input's fields.
+const RESERVED: &str = "operation";
+
+impl Operation {
+    /// Reads `signature`, and takes the attributes off its parameters that rustc wouldn't allow.
+    pub(crate) fn read(signature: &mut Signature) -> Result<Self> {
+        if signature.asyncness.is_none() {
+            let message = "an operation is an `async fn`";
+            return Err(Error::new(signature.fn_token.span(), message));
+        }
+        if !signature.generics.params.is_empty() {
+            let message = "an operation can't be generic: its schema is one";
+            return Err(Error::new(signature.generics.span(), message));
+        }
+        check_name(&signature.ident)?;
+        let output = output(signature)?;
+        let mut fields = Vec::new();
+        let mut whole = None;
+        let mut arguments = Vec::new();
+        for parameter in &mut signature.inputs {
+            let FnArg::Typed(parameter) = parameter else { continue };
+            if is_job_context(&parameter.ty) {
+                arguments.push(quote!(job));
+            } else if let Some(ty) = whole_input(&parameter.ty) {
+                arguments.push(quote!(::skep::operation::Input(input)));
+                whole = Some((parameter.span(), ty));
+            } else {
+                let field = Field::read(parameter)?;
+                let name = &field.name;
+                arguments.push(quote!(input.#name));
+                fields.push(field);
+            }
+        }
+        let input = match whole {
+            Some((span, _)) if !fields.is_empty() => {
+                let message = "`Input<T>` is the whole input: no other field can stand beside it";
+                return Err(Error::new(span, message));
+            }
+            Some((_, ty)) => Input::Whole(Box::new(ty)),
+            None => Input::Fields(fields),
+        };
+        Ok(Self { name: signature.ident.clone(), input, arguments, output })
+    }
+
+    /// The definition of the input's type, and the type.
+    pub(crate) fn input(&self) -> (TokenStream, TokenStream) {
+        let fields = match &self.input {
+            Input::Whole(ty) => return (TokenStream::new(), quote!(#ty)),
+            Input::Fields(fields) => fields,
+        };
+        let ty = format_ident!("__{}_input", self.name);
+        let defaults = fields.iter().filter_map(|field| field.default_function(&self.name));
+        let definitions = fields.iter().map(|field| field.definition(&self.name));
+        let definition = quote! {
+            #(#defaults)*
+            #[derive(
+                ::skep::__private::serde::Deserialize,
+                ::skep::__private::schemars::JsonSchema,
+            )]
+            #[serde(crate = "::skep::__private::serde", deny_unknown_fields)]
+            #[schemars(crate = "::skep::__private::schemars", title = "")]
+            #[allow(non_camel_case_types)]
+            struct #ty {
+                #(#definitions)*
+            }
+        };
+        (definition, quote!(#ty))
+    }
+
+    /// The arguments of a call, from `input` and `job`.
+    pub(crate) fn arguments(&self) -> &[TokenStream] {
+        &self.arguments
+    }
+}
+
+impl Field {
+    fn read(parameter: &mut PatType) -> Result<Self> {
+        let Pat::Ident(pattern) = &*parameter.pat else {
+            let message = "a parameter is a field of the input: give it a name";
+            return Err(Error::new(parameter.pat.span(), message));
+        };
+        let name = pattern.ident.clone();
+        if name == RESERVED {
+            let message =
+                "`operation` is the one reserved field of a request: it names the operation";
+            return Err(Error::new(name.span(), message));
+        }
+        check_type(&parameter.ty)?;
+        let mut attributes = std::mem::take(&mut parameter.attrs);
+        let mut default = None;
+        for attribute in &attributes {
+            let path = attribute.path();
+            if path.is_ident("default") {
+                default = Some(attribute.parse_args()?);
+            } else if !["doc", "serde", "schemars"].iter().any(|known| path.is_ident(known)) {
+                let message = "a parameter takes `default`, `serde`, `schemars` and doc comments";
+                return Err(Error::new(attribute.span(), message));
+            }
+        }
+        attributes.retain(|attribute| !attribute.path().is_ident("default"));
+        Ok(Self { attributes, default, name, ty: (*parameter.ty).clone() })
+    }
+
+    fn definition(&self, operation: &Ident) -> TokenStream {
+        let Self { attributes, name, ty, .. } = self;
+        let default = self.default.as_ref().map(|_| {
+            let function = self.default_name(operation).to_string();
+            quote!(#[serde(default = #function)])
+        });
+        quote!(#(#attributes)* #default #name: #ty,)
+    }
+
+    fn default_name(&self, operation: &Ident) -> Ident {
+        format_ident!("__{}_default_{}", operation, self.name)
+    }
+
+    fn default_function(&self, operation: &Ident) -> Option<TokenStream> {
+        let (function, ty) = (self.default_name(operation), &self.ty);
+        let value = match self.default.as_ref()? {
+            // A text is most often wanted as a `String`.
+            text @ Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => quote!(#text.into()),
+            value => quote!(#value),
+        };
+        Some(quote_spanned! { ty.span() => fn #function() -> #ty { #value } })
+    }
+}
+
+fn check_name(name: &Ident) -> Result<()> {
+    let text = name.to_string();
+    let snake_case = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('_')
+        && !text.contains("__")
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if text == RESERVED {
+        return Err(Error::new(name.span(), "an operation can't be called `operation`"));
+    }
+    if !snake_case || text.len() > 64 {
+        let message = "an operation's name is snake_case, `family_verb`, at most 64 characters";
+        return Err(Error::new(name.span(), message));
+    }
+    Ok(())
+}
+
+fn check_type(ty: &Type) -> Result<()> {
+    let message = match ty {
+        Type::Reference(reference) => match &*reference.elem {
+            Type::Path(path) if path.path.is_ident("str") => {
+                "an operation owns its input: take a `String`"
+            }
+            Type::Slice(_) => "an operation owns its input: take a `Vec`",
+            _ => "an operation owns its input: take the type itself, not a reference",
+        },
+        Type::ImplTrait(_) => "an operation's input has one schema: name the type",
+        _ => return Ok(()),
+    };
+    Err(Error::new(ty.span(), message))
+}
+
+/// The `T` of the `Result<T>` that the function returns.
+fn output(signature: &Signature) -> Result<Type> {
+    let message = "an operation returns `Result<T>`, where `T` is its result";
+    let ReturnType::Type(_, ty) = &signature.output else {
+        return Err(Error::new(signature.paren_token.span.close(), message));
+    };
+    last_segment(ty)
+        .filter(|segment| segment.ident == "Result")
+        .and_then(first_argument)
+        .ok_or_else(|| Error::new(ty.span(), message))
+}
+
+fn is_job_context(ty: &Type) -> bool {
+    let Type::Reference(reference) = ty else { return false };
+    last_segment(&reference.elem).is_some_and(|segment| segment.ident == "JobContext")
+}
+
+/// The `T` of an `Input<T>`.
+fn whole_input(ty: &Type) -> Option<Type> {
+    last_segment(ty).filter(|segment| segment.ident == "Input").and_then(first_argument)
+}
+
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    let Type::Path(path) = ty else { return None };
+    path.path.segments.last()
+}
+
+fn first_argument(segment: &PathSegment) -> Option<Type> {
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty.clone()),
+        _ => None,
+    })
+}

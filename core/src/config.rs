@@ -1,0 +1,95 @@
+//! The engine's configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+/// What [`Router::start`](crate::Router::start) needs to know.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// The limits of jobs.
+    pub jobs: JobsConfig,
+    /// Where plugins keep their files: each gets a directory of its own below it, when it asks.
+    pub data_dir: PathBuf,
+    /// The plugins' tables, by their names.
+    pub plugins: Map<String, Value>,
+}
+
+/// The limits of jobs: `[jobs]` in the configuration.
+///
+/// Durations are written as `"5s"` or `"1h 30m"`, sizes as `"64MiB"` or in bytes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct JobsConfig {
+    /// How large one job's log may grow.
+    pub max_log: ByteSize,
+    /// How much memory the memory store may use for all jobs.
+    pub memory: ByteSize,
+    /// How many jobs run at once; jobs that others call run in their callers' places.
+    pub max_running: usize,
+    /// How many jobs may wait for a place; a further one is refused.
+    pub max_queued: usize,
+    /// How long a cancelled handler may take to finish before it's aborted.
+    #[serde(deserialize_with = "duration")]
+    pub cancel_grace: Duration,
+    /// How long an ended job is kept.
+    #[serde(deserialize_with = "duration")]
+    pub retention: Duration,
+    /// How long a job that starts with its first reader waits for one.
+    #[serde(deserialize_with = "duration")]
+    pub unclaimed_ttl: Duration,
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        Self {
+            max_log: ByteSize::mib(64),
+            memory: ByteSize::mib(512),
+            max_running: 512,
+            max_queued: 10_000,
+            cancel_grace: Duration::from_secs(5),
+            retention: Duration::from_secs(24 * 60 * 60),
+            unclaimed_ttl: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Reads a duration as people write it: `"30s"`, `"1h 30m"`, or ISO 8601's `"PT30S"`.
+///
+/// # Errors
+/// What is wrong with the text; a negative duration is refused.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed: SignedDuration = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not a duration such as `30s` or `1m 30s`"))?;
+    Duration::try_from(parsed).map_err(|_| format!("`{text}` is negative"))
+}
+
+/// For a configuration's fields: [`parse_duration`] as `#[serde(deserialize_with)]` wants it.
+///
+/// # Errors
+/// As [`parse_duration`].
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(parse_duration("-1s").is_err());
+        assert!(parse_duration("soon").unwrap_err().contains("`soon`"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The error of an operation.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::problem::{Code, Problem};
+
+/// What an operation returns: its output, or why there is none.
+pub type Result<T, E = OperationError> = std::result::Result<T, E>;
+
+/// Why an operation failed. It ends its job as `failed` and is told to the caller as a [`Problem`].
+///
+/// Any [`std::error::Error`] becomes one by `?`, with the code `failed` and the error's text; a
+/// [`Problem`] keeps its code. Like `anyhow::Error`, this type therefore doesn't implement
+/// [`std::error::Error`] itself.
+///
+/// ```
+/// use skep::OperationError;
+///
+/// fn take(seats: u32) -> skep::Result<u32> {
+///     let rows: u32 = "12".parse()?;
+///     if seats > rows * 6 {
+///         return Err(OperationError::new("sold-out", "only 72 seats are left").with_status(409));
+///     }
+///     Ok(seats)
+/// }
+/// assert_eq!(take(80).unwrap_err().problem().code, "sold-out");
+/// ```
+pub struct OperationError {
+    // Boxed, so that `Result<T>` stays small on the path that succeeds.
+    problem: Box<Problem>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl OperationError {
+    /// An error with a code of the operation's own (`kebab-case`, stable) and status 500.
+    pub fn new(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        let code = code.into();
+        Self {
+            problem: Box::new(Problem {
+                title: Cow::Borrowed(Code::Failed.title()),
+                status: Code::Failed.status(),
+                detail: detail.into(),
+                extensions: Map::new(),
+                code,
+            }),
+            source: None,
+        }
+    }
+
+    /// An error of the code `failed`: just words.
+    pub fn message(detail: impl Into<String>) -> Self {
+        Problem::new(Code::Failed, detail).into()
+    }
+
+    /// Sets the HTTP status that a waiting client gets.
+    ///
+    /// # Panics
+    /// If `status` isn't an error status (400 to 599).
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        assert!((400..600).contains(&status), "{status} is not an error status");
+        self.problem.status = status;
+        self
+    }
+
+    /// Adds a member to the problem, for programs to read.
+    #[must_use]
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.problem.extensions.insert(member.to_owned(), value.into());
+        self
+    }
+
+    /// What the caller is told.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// What the caller is told, taken out.
+    pub fn into_problem(self) -> Problem {
+        *self.problem
+    }
+
+    /// The error that caused this one, if it came by `?`.
+    pub fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for OperationError {
+    fn from(error: E) -> Self {
+        if let Some(problem) = (&error as &dyn Any).downcast_ref::<Problem>() {
+            return Self { problem: Box::new(problem.clone()), source: None };
+        }
+        if let Some(error) = (&error as &dyn Any).downcast_ref::<crate::RouterError>() {
+            return Self { problem: Box::new(error.problem()), source: None };
+        }
+        let problem = Problem::new(Code::Failed, error.to_string());
+        Self { problem: Box::new(problem), source: Some(Box::new(error)) }
+    }
+}
+
+impl fmt::Display for OperationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problem.detail)
+    }
+}
+
+impl fmt::Debug for OperationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperationError")
+            .field("code", &self.problem.code)
+            .field("detail", &self.problem.detail)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_error_becomes_one_by_the_question_mark() {
+        let parse = || -> Result<u8> { Ok("300".parse::<u8>()?) };
+        let error = parse().unwrap_err();
+        assert_eq!(error.problem().code, "failed");
+        assert_eq!(error.to_string(), "number too large to fit in target type");
+        assert!(error.source().is_some());
+    }
+
+    #[test]
+    fn a_problem_keeps_its_code() {
+        let refuse = || -> Result<()> { Err(Problem::new(Code::Conflict, "taken"))? };
+        assert_eq!(refuse().unwrap_err().problem().status, 409);
+    }
+}

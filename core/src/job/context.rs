@@ -1,0 +1,243 @@
+//! What a handler holds of its job.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_core::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::coop::consume_budget;
+
+use crate::error::{OperationError, Result};
+use crate::job::event::{Event, Field, LogLevel, LogLine, Progress, write_data};
+use crate::job::log::{Pushed, Refused};
+use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Stop};
+use crate::problem::{Code, Problem};
+use crate::router::Router;
+use crate::store::StoreError;
+
+/// A buffer that is larger than this is not kept for the next event, bytes.
+const MAX_KEPT_BUFFER: usize = 64 * 1024;
+
+thread_local! {
+    /// Where events are serialised, before they are copied into the log under its lock: an
+    /// author's `Serialize` may panic or be slow, and readers take that lock.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A handler's side of its job: it emits output, reports progress, learns of cancellation and calls
+/// other operations.
+///
+/// Cloning is cheap; a clone may be moved into a task or a thread that works for the job.
+#[derive(Clone)]
+pub struct JobContext {
+    job: Arc<Job>,
+    router: Router,
+    deadline: Option<Instant>,
+}
+
+impl JobContext {
+    pub(crate) fn new(job: Arc<Job>, router: Router, deadline: Option<Instant>) -> Self {
+        Self { job, router, deadline }
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Who asked for the job.
+    pub fn caller(&self) -> &Caller {
+        &self.job.caller
+    }
+
+    /// Which attempt this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        1
+    }
+
+    /// When the job will be stopped as `timeout`, if it has a limit.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The router that runs the job: what is served and how many jobs there are.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// Emits an event of the output: anything that serialises. Every reader gets it at once.
+    ///
+    /// The event is in the log when this returns; the future waits while the store is behind, and
+    /// lets other tasks run now and then, so a tight loop is fine.
+    ///
+    /// # Errors
+    /// `cancelled` once the job is to stop, so that a handler that passes errors on by `?` stops at
+    /// its next event; `output-too-large` past `jobs.max_log`; `failed` if `value` doesn't
+    /// serialise.
+    pub fn emit<'a, T: Serialize + ?Sized>(
+        &'a self,
+        value: &T,
+    ) -> impl Future<Output = Result<()>> + use<'a, T> {
+        let pushed = self.push_now(Field::Output, value);
+        self.settle(pushed)
+    }
+
+    /// Reports how far the work is: `done` of `total` (if that is known), counted in `unit`, a
+    /// plural such as `bytes`.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit).
+    pub async fn progress(
+        &self,
+        done: u64,
+        total: impl Into<Option<u64>>,
+        unit: &str,
+    ) -> Result<()> {
+        let progress = Progress::new(done, total, unit);
+        self.settle(self.push_now(Field::Progress, &progress)).await
+    }
+
+    /// Adds a line to the job's log. Works while the job is being cancelled, too.
+    ///
+    /// # Errors
+    /// `output-too-large` past `jobs.max_log`.
+    pub async fn log(&self, level: LogLevel, message: impl Into<String>) -> Result<()> {
+        let line = LogLine { level, message: message.into() };
+        self.settle(self.push(Field::Log, &line)).await
+    }
+
+    /// Waits until the job is to stop: it was cancelled, ran out of time, or the server goes down.
+    /// Cancel-safe.
+    pub async fn cancelled(&self) {
+        self.job.cancel.cancelled().await;
+    }
+
+    /// Whether the job is to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.job.cancel.is_cancelled()
+    }
+
+    /// Runs another operation and waits for its result.
+    ///
+    /// It's a job of its own, a child: it's cancelled with this one and when the future is dropped,
+    /// and has no longer than this one has.
+    ///
+    /// # Errors
+    /// The child's problem; that of a refused job (`unknown-operation`, `invalid-input`...);
+    /// `call-cycle` if the operation is this one or one that called it, `call-depth` past 16.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        input: impl Serialize,
+    ) -> Result<T> {
+        let child = self.start_child(operation, &input).await?;
+        let state = child.0.ended().await;
+        Ok(serde_json::from_str(state.result()?.get())?)
+    }
+
+    /// Runs another operation and streams its events.
+    ///
+    /// The child is cancelled with this job, and when the stream is dropped before its end.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), where the child is refused. How it ends is told by its last event.
+    pub async fn stream(&self, operation: &str, input: impl Serialize) -> Result<ChildStream> {
+        let child = self.start_child(operation, &input).await?;
+        let events = EventStream::new(self.router.reader_of(&child.0));
+        Ok(ChildStream { events, _child: child })
+    }
+
+    /// Runs `work` on a thread where it may block or compute for long.
+    ///
+    /// A panic in it goes on in the handler. The thread isn't stopped if the future is dropped:
+    /// long work should ask [`is_cancelled`](Self::is_cancelled) of a clone of the context.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being torn down; the job's end is no longer told to anyone.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    async fn start_child(&self, operation: &str, input: &impl Serialize) -> Result<Child> {
+        let input = serde_json::to_value(input)?;
+        let request =
+            JobRequest { caller: Caller::Job(self.id()), ..JobRequest::new(operation, input) };
+        let job = self.router.start_child(request, &self.job, self.deadline).await?;
+        Ok(Child(job))
+    }
+
+    fn push_now<T: Serialize + ?Sized>(&self, field: Field, value: &T) -> Result<Pushed> {
+        if self.is_cancelled() {
+            return Err(Problem::new(Code::Cancelled, "the job is to stop").into());
+        }
+        self.push(field, value)
+    }
+
+    fn push<T: Serialize + ?Sized>(&self, field: Field, value: &T) -> Result<Pushed> {
+        let mut data = BUFFER.take();
+        data.clear();
+        write_data(&mut data, value)?;
+        let pushed = self.job.log.push(field, &data);
+        if data.capacity() <= MAX_KEPT_BUFFER {
+            BUFFER.set(data);
+        }
+        pushed.map_err(|refused| self.refused(refused))
+    }
+
+    fn refused(&self, refused: Refused) -> OperationError {
+        match refused {
+            Refused::Closed => Problem::new(Code::Cancelled, "the job has ended").into(),
+            Refused::TooLarge => {
+                self.job.stop(Stop::OutputTooLarge);
+                self.job.output_too_large().into()
+            }
+        }
+    }
+
+    /// Waits after an event where waiting is due.
+    async fn settle(&self, pushed: Result<Pushed>) -> Result<()> {
+        if pushed?.behind {
+            tokio::select! {
+                () = self.job.log.room() => {}
+                () = self.cancelled() => {}
+            }
+        }
+        consume_budget().await;
+        Ok(())
+    }
+}
+
+/// A job that lives no longer than its caller wants it.
+struct Child(Arc<Job>);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Nothing happens to one that has ended.
+        self.0.stop(Stop::Requested);
+    }
+}
+
+/// The events of a child job, from [`JobContext::stream`].
+pub struct ChildStream {
+    events: EventStream,
+    _child: Child,
+}
+
+impl Stream for ChildStream {
+    type Item = Result<Event, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.events).poll_next(cx)
+    }
+}

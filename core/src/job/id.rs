@@ -1,0 +1,56 @@
+//! Job ids.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A job's id: a UUID of version 7 (RFC 9562), so that ids sort by the time of their making and
+/// can't be guessed from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// An id that no other job has.
+    pub(crate) fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A text that is no job's id.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a job's id")]
+pub struct InvalidJobId(String);
+
+impl FromStr for JobId {
+    type Err = InvalidJobId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidJobId> {
+        // Only the form that `Display` writes: one job has one URL.
+        match Uuid::try_parse(text) {
+            Ok(id) if id.as_hyphenated().to_string() == text => Ok(Self(id)),
+            _ => Err(InvalidJobId(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let id = JobId::new();
+        assert_eq!(id.to_string().parse::<JobId>().unwrap(), id);
+        assert!(id.to_string().to_uppercase().parse::<JobId>().is_err());
+        assert!(id.to_string().replace('-', "").parse::<JobId>().is_err());
+    }
+}

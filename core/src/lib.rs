@@ -1,0 +1,72 @@
+//! Skep is an open router for *operations*: named units of work, written by anyone, that take typed
+//! input, stream what they do, and end in one result.
+//!
+//! This crate is what an author of operations needs, and the engine that runs them. It has no HTTP
+//! server: that is `skep-server`, which serves every operation that is linked into it.
+//!
+//! An operation, whole:
+//!
+//! ```
+//! use skep::prelude::*;
+//!
+//! /// Greet someone, a word at a time.
+//! #[skep::operation]
+//! async fn hello(
+//!     /// Who to greet.
+//!     name: String,
+//!     job: &JobContext,
+//! ) -> Result<String> {
+//!     for word in ["Hello,", &name] {
+//!         job.emit(word).await?;
+//!     }
+//!     Ok(format!("Hello, {name}!"))
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! The parts:
+//!
+//! - [`operation`](macro@operation) and [`plugin`](macro@plugin) make operations from functions and
+//!   methods, [`data`](macro@data) makes types that inputs and results are built from. Under them
+//!   stands the trait [`OperationHandler`].
+//! - [`JobContext`] is what a handler holds of its job: it emits, reports progress, learns of
+//!   cancellation and calls other operations.
+//! - [`plugin`](mod@plugin) tells a plugin's life.
+//! - [`Router`] is the engine's one state: it makes jobs, runs them, and reads their logs. It can be
+//!   used without a server.
+//! - [`store`] is the seam behind which jobs are kept.
+//! - [`problem`] has every error code.
+
+mod config;
+mod error;
+mod gate;
+pub mod job;
+pub mod operation;
+pub mod plugin;
+pub mod problem;
+mod registry;
+pub mod router;
+pub mod schema;
+pub mod store;
+mod suggest;
+
+#[doc(hidden)]
+pub mod __private;
+
+pub use skep_macros::{data, operation, plugin};
+
+pub use self::config::{Config, JobsConfig, duration, parse_duration};
+pub use self::error::{OperationError, Result};
+pub use self::job::{JobContext, JobId, JobRequest};
+pub use self::operation::{OperationHandler, OperationSpec};
+pub use self::problem::Problem;
+pub use self::router::{Router, RouterError, StartError};
+pub use self::suggest::nearest;
+
+/// What a file of operations imports: `use skep::prelude::*;`.
+pub mod prelude {
+    pub use crate::error::{OperationError, Result};
+    pub use crate::job::{JobContext, LogLevel};
+    pub use crate::operation::Input;
+    pub use crate::plugin::{Health, PluginContext};
+}

@@ -1,0 +1,171 @@
+//! Why a router refuses a request, or doesn't start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::job::JobId;
+use crate::plugin::Package;
+use crate::problem::{Code, Problem};
+use crate::schema::InputError;
+use crate::store::StoreError;
+
+/// Why the router did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouterError {
+    /// No operation of that name.
+    #[error("no operation is called `{name}`{}", hint(.did_you_mean.as_deref()))]
+    UnknownOperation {
+        /// The name that was asked for.
+        name: String,
+        /// The nearest name there is, if one is near.
+        did_you_mean: Option<String>,
+    },
+    /// The input breaks the operation's schema.
+    #[error("the input does not fit `{operation}`: {}", list(.errors))]
+    InvalidInput {
+        /// The operation.
+        operation: Arc<str>,
+        /// All that is wrong.
+        errors: Vec<InputError>,
+    },
+    /// As many jobs wait as may.
+    #[error("too many jobs wait already to take one more of `{operation}`")]
+    TooManyJobs {
+        /// The operation.
+        operation: Arc<str>,
+    },
+    /// No job of that id, or it's no longer kept.
+    #[error("there is no job {0}, or it is no longer kept")]
+    UnknownJob(JobId),
+    /// The job has ended, or is about to.
+    #[error("job {0} has ended")]
+    JobEnded(JobId),
+    /// The call would go in a circle.
+    #[error("the call goes in a circle: {0}")]
+    CallCycle(String),
+    /// The call is nested too deeply.
+    #[error("calls are nested more than 16 deep: {0}")]
+    CallDepth(String),
+    /// The server is going down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RouterError {
+    /// What a client is told.
+    pub fn problem(&self) -> Problem {
+        let code = match self {
+            Self::UnknownOperation { .. } => Code::UnknownOperation,
+            Self::InvalidInput { .. } => Code::InvalidInput,
+            Self::TooManyJobs { .. } => Code::TooManyJobs,
+            Self::UnknownJob(_) => Code::UnknownJob,
+            Self::JobEnded(_) => Code::Conflict,
+            Self::CallCycle(_) => Code::CallCycle,
+            Self::CallDepth(_) => Code::CallDepth,
+            Self::ShuttingDown => Code::ShuttingDown,
+            Self::Store(_) => Code::StoreUnavailable,
+        };
+        let problem = Problem::new(code, self.to_string());
+        match self {
+            Self::UnknownOperation { did_you_mean: Some(name), .. } => {
+                problem.with("did_you_mean", name.as_str())
+            }
+            Self::InvalidInput { errors, .. } => problem.with("errors", serde_json::json!(errors)),
+            _ => problem,
+        }
+    }
+
+    /// When the same request may do better, if that is a matter of time.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyJobs { .. } => Some(Duration::from_secs(1)),
+            Self::Store(_) | Self::ShuttingDown => Some(Duration::from_secs(5)),
+            _ => None,
+        }
+    }
+}
+
+/// Why a router did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Two crates have an operation of the same name.
+    #[error(
+        "operation `{name}` is registered twice, by {first} and by {second}: leave one of the two \
+         crates out"
+    )]
+    DuplicateOperation {
+        /// The operation's name.
+        name: String,
+        /// The crate that was there first.
+        first: Package,
+        /// The other one.
+        second: Package,
+    },
+    /// Two crates have a plugin of the same name.
+    #[error(
+        "plugin `{name}` is registered twice, by {first} and by {second}: leave one of the two \
+         crates out"
+    )]
+    DuplicatePlugin {
+        /// The plugin's name.
+        name: &'static str,
+        /// The crate that was there first.
+        first: Package,
+        /// The other one.
+        second: Package,
+    },
+    /// An operation's description can't be used.
+    #[error("operation `{operation}` of {package}: {reason}")]
+    InvalidSpec {
+        /// The operation's name.
+        operation: String,
+        /// Its crate.
+        package: Package,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The configuration has a table for a plugin that isn't linked.
+    #[error(
+        "[plugins.{name}] configures a plugin that is not linked{}",
+        hint(.did_you_mean.as_deref())
+    )]
+    UnknownPlugin {
+        /// The table's name.
+        name: String,
+        /// The nearest plugin's name, if one is near.
+        did_you_mean: Option<String>,
+    },
+    /// A plugin's configuration breaks its schema.
+    #[error("plugin `{plugin}`: [plugins.{plugin}] does not fit: {}", list(.errors))]
+    InvalidConfig {
+        /// The plugin.
+        plugin: &'static str,
+        /// All that is wrong.
+        errors: Vec<InputError>,
+    },
+    /// A plugin's start failed.
+    #[error("plugin `{plugin}` ({package}) did not start: {reason}")]
+    PluginFailed {
+        /// The plugin.
+        plugin: &'static str,
+        /// Its crate.
+        package: Package,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn hint(did_you_mean: Option<&str>) -> String {
+    did_you_mean.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default()
+}
+
+fn list(errors: &[InputError]) -> String {
+    let lines: Vec<_> =
+        errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect();
+    lines.join("; ")
+}

@@ -1,0 +1,190 @@
+//! JSON Schemas: made from Rust types, and held against inputs.
+
+use jsonschema::error::{ValidationError, ValidationErrorKind};
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::suggest::nearest;
+
+/// The longest detail of one input error, bytes: an input that is quoted back is cut there.
+const MAX_DETAIL: usize = 300;
+
+/// The schema (2020-12) of what `T` reads from JSON: an input.
+pub fn input_schema<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12()
+        .with_transform(RecursiveTransform(bound_integers))
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
+
+/// The schema (2020-12) of what `T` writes as JSON: a result or an event.
+pub fn output_schema<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
+
+/// States the ranges of 32 and 64 bit integers, which schemars names by `format` alone: an input
+/// that serde would refuse must be refused by the schema, before there's a job.
+fn bound_integers(schema: &mut Schema) {
+    let (minimum, maximum): (Value, Value) = match schema.get("format").and_then(Value::as_str) {
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        Some("int64" | "int") => (i64::MIN.into(), i64::MAX.into()),
+        Some("uint32") => (0.into(), u32::MAX.into()),
+        Some("uint64" | "uint") => (0.into(), u64::MAX.into()),
+        _ => return,
+    };
+    schema.ensure_object().entry("minimum").or_insert(minimum);
+    schema.ensure_object().entry("maximum").or_insert(maximum);
+}
+
+/// One thing that is wrong with an input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct InputError {
+    /// Where: a JSON Pointer (RFC 6901) into the input.
+    pub pointer: String,
+    /// What, and what would be right.
+    pub detail: String,
+}
+
+/// A compiled input schema.
+pub(crate) struct InputSchema {
+    validator: jsonschema::Validator,
+    schema: Value,
+}
+
+impl InputSchema {
+    /// Compiles `schema`; fails with the reason if it isn't a schema.
+    pub(crate) fn compile(schema: &Value) -> Result<Self, String> {
+        match jsonschema::draft202012::new(schema) {
+            Ok(validator) => Ok(Self { validator, schema: schema.clone() }),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Checks `input`; returns every error, in the order of the input's fields.
+    pub(crate) fn check(&self, input: &Value) -> Result<(), Vec<InputError>> {
+        if self.validator.is_valid(input) {
+            return Ok(());
+        }
+        let mut errors: Vec<InputError> = self
+            .validator
+            .iter_errors(input)
+            .flat_map(|error| self.describe(&error, input))
+            .collect();
+        errors.dedup();
+        Err(errors)
+    }
+
+    /// An error in our words. Missing and unknown fields are pointed at one by one.
+    fn describe(&self, error: &ValidationError<'_>, input: &Value) -> Vec<InputError> {
+        let at = error.instance_path().as_str();
+        match error.kind() {
+            ValidationErrorKind::Required { property } => vec![InputError {
+                pointer: member(at, property.as_str().unwrap_or_default()),
+                detail: "is required".to_owned(),
+            }],
+            ValidationErrorKind::AdditionalProperties { unexpected }
+            | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+                unexpected.iter().map(|name| self.unknown_field(at, name, error)).collect()
+            }
+            // Of an object that has no fields at all the validator says no more than this.
+            ValidationErrorKind::FalseSchema => {
+                let object = input.pointer(at).and_then(Value::as_object);
+                let names = object.into_iter().flat_map(|object| object.keys());
+                names.map(|name| self.unknown_field(at, name, error)).collect()
+            }
+            _ => {
+                vec![InputError { pointer: at.to_owned(), detail: shorten(error.to_string()) }]
+            }
+        }
+    }
+
+    fn unknown_field(&self, at: &str, name: &str, error: &ValidationError<'_>) -> InputError {
+        let detail = match nearest(name, self.fields(error)) {
+            Some(near) => format!("is not a field, did you mean `{near}`?"),
+            None => "is not a field".to_owned(),
+        };
+        InputError { pointer: member(at, name), detail }
+    }
+
+    /// The fields that the schema has where an unknown one was found.
+    fn fields(&self, error: &ValidationError<'_>) -> impl Iterator<Item = &str> {
+        // `.../additionalProperties` stands beside `.../properties`.
+        let path = error.schema_path().as_str();
+        let object = path.rsplit_once('/').map_or("", |(object, _)| object);
+        let properties = self.schema.pointer(&format!("{object}/properties"));
+        properties.and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str())
+    }
+}
+
+/// The pointer to `name` under `parent`, escaped by RFC 6901 section 3.
+fn member(parent: &str, name: &str) -> String {
+    format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn shorten(mut detail: String) -> String {
+    if detail.len() > MAX_DETAIL {
+        detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
+        detail.push_str("...");
+    }
+    detail
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(input: &Value) -> Vec<(String, String)> {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "max_tokens": { "type": "integer", "minimum": 1 },
+                "prompt": { "type": "string" },
+                "a/b": { "type": "object", "additionalProperties": false },
+            },
+            "required": ["prompt"],
+            "additionalProperties": false,
+        });
+        let schema = InputSchema::compile(&schema).unwrap();
+        let errors = schema.check(input).err().unwrap_or_default();
+        errors.into_iter().map(|error| (error.pointer, error.detail)).collect()
+    }
+
+    #[test]
+    fn all_errors_are_told_at_once_with_pointers() {
+        let mut errors = check(&json!({ "max_tokens": 0, "promt": "Hi", "a/b": { "x": 1 } }));
+        errors.sort();
+        assert_eq!(
+            errors,
+            [
+                ("/a~1b/x".into(), "is not a field".into()),
+                ("/max_tokens".into(), "0 is less than the minimum of 1".into()),
+                ("/prompt".into(), "is required".into()),
+                ("/promt".into(), "is not a field, did you mean `prompt`?".into()),
+            ] as [(String, String); 4]
+        );
+    }
+
+    #[test]
+    fn a_long_value_is_not_quoted_back_whole() {
+        let errors = check(&json!({ "prompt": ["x".repeat(10_000)] }));
+        assert!(errors[0].1.len() < MAX_DETAIL + 10, "{}", errors[0].1.len());
+    }
+
+    #[test]
+    fn integers_are_bounded_as_their_types_are() {
+        let schema = InputSchema::compile(&input_schema::<Vec<u32>>()).unwrap();
+        assert!(schema.check(&json!([u32::MAX])).is_ok());
+        assert!(schema.check(&json!([u64::from(u32::MAX) + 1])).is_err());
+    }
+}

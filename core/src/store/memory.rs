@@ -1,0 +1,158 @@
+//! The store that keeps everything in memory.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::job::{JobId, JobRecord, JobState};
+use crate::store::{JobQuery, Position, Segment, Store, StoreError};
+
+/// What a job costs beside its input and its log, bytes: its record, and its place in the maps.
+const RECORD_COST: u64 = 512;
+
+/// A store in memory: for tests, and for jobs that need not outlive the process.
+///
+/// It holds at most `capacity` bytes. When they are used up, the jobs that ended first are
+/// forgotten; when all that is left are jobs that still run, it's full. A job that ended more
+/// than `retention` ago is forgotten too.
+pub struct MemoryStore {
+    capacity: u64,
+    retention: Duration,
+    jobs: Mutex<Jobs>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    /// Ids sort by time: the newest job is the last.
+    by_id: BTreeMap<JobId, Stored>,
+    /// The ended jobs by the order of their ends, the first to be forgotten first.
+    ended: BTreeMap<u64, JobId>,
+    /// How many jobs have ended: the next key of `ended`.
+    ends: u64,
+    /// What all jobs cost, bytes.
+    used: u64,
+}
+
+struct Stored {
+    record: JobRecord,
+    segments: Vec<Segment>,
+    cost: u64,
+}
+
+impl MemoryStore {
+    /// A store of at most `capacity` bytes that forgets a job `retention` after its end.
+    pub fn new(capacity: u64, retention: Duration) -> Self {
+        Self { capacity, retention, jobs: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        // No caller's code runs under the lock, so nothing is half done if a thread died in it.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn full(&self) -> StoreError {
+        StoreError::Full(format!("{} bytes of jobs that run, raise `jobs.memory`", self.capacity))
+    }
+}
+
+impl Jobs {
+    /// Forgets ended jobs until `more` bytes fit into `capacity`. Returns whether they do.
+    fn make_room(&mut self, capacity: u64, more: u64) -> bool {
+        while self.used + more > capacity && self.forget_first_ended() {}
+        self.used + more <= capacity
+    }
+
+    /// Forgets the jobs that ended before `limit`.
+    fn forget_ended_before(&mut self, limit: Timestamp) {
+        while let Some((_, id)) = self.ended.first_key_value() {
+            let ended_at = self.by_id.get(id).and_then(|job| job.record.ended_at);
+            if ended_at.is_some_and(|at| at >= limit) {
+                return;
+            }
+            self.forget_first_ended();
+        }
+    }
+
+    fn forget_first_ended(&mut self) -> bool {
+        let Some((_, id)) = self.ended.pop_first() else { return false };
+        if let Some(job) = self.by_id.remove(&id) {
+            self.used -= job.cost;
+        }
+        true
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn accept(&self, job: &JobRecord) -> Result<(), StoreError> {
+        let cost = RECORD_COST + job.input.get().len() as u64;
+        let mut jobs = self.lock();
+        if let Ok(limit) = Timestamp::now().checked_sub(self.retention) {
+            jobs.forget_ended_before(limit);
+        }
+        if !jobs.make_room(self.capacity, cost) {
+            return Err(self.full());
+        }
+        jobs.used += cost;
+        jobs.by_id.insert(job.id, Stored { record: job.clone(), segments: Vec::new(), cost });
+        Ok(())
+    }
+
+    async fn append(&self, id: JobId, segment: Segment) -> Result<(), StoreError> {
+        let cost = segment.bytes.len() as u64;
+        let mut jobs = self.lock();
+        if !jobs.make_room(self.capacity, cost) {
+            return Err(self.full());
+        }
+        jobs.used += cost;
+        let job = jobs.by_id.get_mut(&id).ok_or_else(|| unknown(id))?;
+        job.cost += cost;
+        job.segments.push(segment);
+        Ok(())
+    }
+
+    async fn end(&self, job: &JobRecord, rest: Vec<Segment>) -> Result<(), StoreError> {
+        let result =
+            if let JobState::Succeeded(result) = &job.state { result.get().len() } else { 0 };
+        let log: usize = rest.iter().map(|segment| segment.bytes.len()).sum();
+        let cost = (result + log) as u64;
+        let mut jobs = self.lock();
+        jobs.make_room(self.capacity, cost);
+        jobs.used += cost;
+        let stored = jobs.by_id.get_mut(&job.id).ok_or_else(|| unknown(job.id))?;
+        stored.cost += cost;
+        stored.record = job.clone();
+        stored.segments.extend(rest);
+        let end = jobs.ends;
+        jobs.ends += 1;
+        jobs.ended.insert(end, job.id);
+        Ok(())
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
+        Ok(self.lock().by_id.get(&id).map(|job| job.record.clone()))
+    }
+
+    async fn read(&self, id: JobId, position: Position) -> Result<Option<Segment>, StoreError> {
+        let jobs = self.lock();
+        let Some(job) = jobs.by_id.get(&id) else { return Ok(None) };
+        let next = job.segments.partition_point(|segment| segment.last <= position.event);
+        Ok(job.segments.get(next).cloned())
+    }
+
+    async fn list(&self, query: &JobQuery) -> Result<Vec<JobRecord>, StoreError> {
+        let end = query.before.map_or(Bound::Unbounded, Bound::Excluded);
+        let jobs = self.lock();
+        let newest_first = jobs.by_id.range((Bound::Unbounded, end)).rev();
+        let found = newest_first.map(|(_, job)| &job.record).filter(|job| query.matches(job));
+        Ok(found.take(query.limit).cloned().collect())
+    }
+}
+
+fn unknown(id: JobId) -> StoreError {
+    StoreError::Unavailable(format!("job {id} was never accepted"))
+}

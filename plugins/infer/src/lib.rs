@@ -1,0 +1,1 @@
+//! The skep operation that asks a model

@@ -1,0 +1,1 @@
+//! Skep operations that keep model files: import, list, get, delete

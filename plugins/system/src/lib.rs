@@ -1,0 +1,1 @@
+//! Skep operations about the server itself: status, check, echo

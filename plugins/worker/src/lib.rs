@@ -1,0 +1,1 @@
+//! Skep operations that run models in worker processes: spawn, list, get, delete, logs

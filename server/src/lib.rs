@@ -1,0 +1,1 @@
+//! The skep server and command line
