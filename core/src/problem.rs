@@ -64,7 +64,7 @@ codes! {
     RequestTimeout = "request-timeout", 408, "The request did not arrive in time";
     /// The request contradicts the state of things, as cancelling an ended job does.
     Conflict = "conflict", 409, "Conflict";
-    /// The body is over `http.max_body`.
+    /// The body is over `server.max_body`.
     PayloadTooLarge = "payload-too-large", 413, "The body is too large";
     /// The body is not `application/json`.
     UnsupportedMediaType = "unsupported-media-type", 415, "Only application/json is taken";
@@ -92,6 +92,8 @@ codes! {
     CallDepth = "call-depth", 508, "Calls are nested too deeply";
     /// The server is going down; with `Retry-After`.
     ShuttingDown = "shutting-down", 503, "The server is shutting down";
+    /// A plugin says that it can't do its work.
+    Unhealthy = "unhealthy", 503, "The server is not ready";
     /// The store can't take or give what is asked of it; with `Retry-After`.
     StoreUnavailable = "store-unavailable", 503, "The store is not available";
     /// The job ran longer than it may.

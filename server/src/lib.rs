@@ -1,1 +1,25 @@
-//! The skep server and command line
+//! The skep server and its command line, for every program that links some plugins.
+//!
+//! A server of one's own is its list of plugins, each named so that it's linked:
+//!
+//! ```no_run
+//! // use {my_plugin as _, skep_system as _};
+//! fn main() -> std::process::ExitCode {
+//!     skep_server::main()
+//! }
+//! ```
+//!
+//! That program has the whole command line: `serve`, `run`, `operations`, `plugins`, and the
+//! commands that its plugins contribute.
+//!
+//! The parts: `http/` converts requests into calls of the [`Router`](skep::Router) and back, a file a
+//! resource; `server.rs` has the listener and the graceful end; `config.rs` reads the configuration;
+//! `cli/` has a file a command.
+
+mod cli;
+mod config;
+mod http;
+mod logging;
+mod server;
+
+pub use self::cli::main;

@@ -1,1 +1,0 @@
-//! A server of one's own, from the plugins one picks

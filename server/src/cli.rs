@@ -1,0 +1,99 @@
+//! The command line: a file a command.
+
+mod client;
+mod input;
+mod operations;
+mod plugins;
+mod run;
+mod serve;
+mod sse;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, value_parser};
+use skep::plugin::{CommandRegistration, Linked};
+
+/// An open router for operations.
+#[derive(Parser)]
+#[command(name = "skep", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: BuiltIn,
+}
+
+#[derive(Subcommand)]
+enum BuiltIn {
+    /// Serve the operations that are linked into this program
+    Serve(serve::Serve),
+    /// Run an operation on a server, and stream what it does
+    Run(run::Run),
+    /// List the operations of a server, or show one
+    Operations(operations::Operations),
+    /// List the plugins that are linked into this program
+    Plugins(plugins::Plugins),
+}
+
+/// Which server a command talks to.
+#[derive(Args)]
+struct ServerArgs {
+    /// The server's URL
+    #[arg(long, value_name = "URL", env = "SKEP_URL", default_value = "http://127.0.0.1:7833")]
+    server: String,
+}
+
+/// The whole program: parses the command line and runs the command.
+///
+/// `skep --help` tells what there is. Commands that plugins contribute are there too.
+///
+/// Returns the exit code: 0 for success (of `run`: the job succeeded), 1 for a failure, 2 for a
+/// command line that can't be understood.
+pub fn main() -> ExitCode {
+    let contributed = Linked::commands();
+    let matches = with_contributed(&contributed).get_matches();
+    if let Some((name, arguments)) = matches.subcommand()
+        && let Some(command) = contributed.iter().find(|command| command.name == name)
+    {
+        return (command.run)(rest(arguments));
+    }
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let done = match cli.command {
+        BuiltIn::Serve(serve) => serve.run(),
+        BuiltIn::Run(run) => block_on(run.run()),
+        BuiltIn::Operations(operations) => block_on(operations.run()),
+        BuiltIn::Plugins(plugins) => plugins.run(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("skep: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// A command's error: it's told to a person and ends the program.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The command line with the plugins' commands, which take their arguments as they come.
+fn with_contributed(commands: &[&'static CommandRegistration]) -> Command {
+    use clap::CommandFactory;
+    commands.iter().fold(Cli::command(), |cli, command| {
+        let arguments = Arg::new("arguments")
+            .num_args(0..)
+            .trailing_var_arg(true)
+            .allow_hyphen_values(true)
+            .value_parser(value_parser!(OsString));
+        let about = Command::new(command.name).about(command.summary);
+        cli.subcommand(about.arg(arguments).disable_help_flag(true))
+    })
+}
+
+fn rest(matches: &ArgMatches) -> Vec<OsString> {
+    matches.get_many("arguments").into_iter().flatten().cloned().collect()
+}
+
+/// Runs a client's command: one thread is enough.
+fn block_on<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}

@@ -1,0 +1,99 @@
+//! `skep serve`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use skep::Router;
+use skep::plugin::Linked;
+use skep::store::MemoryStore;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::cli::Error;
+use crate::config::{Config, Flags, StoreKind};
+use crate::http::Http;
+use crate::{logging, server};
+
+/// Worker threads beyond the processor's: as many handlers may block their threads for the first
+/// time at once while everything else goes on.
+const SPARE_THREADS: usize = 8;
+
+/// How long threads that a handler blocks are waited for at the end.
+const RUNTIME_PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Args)]
+pub(super) struct Serve {
+    /// Configuration file [default: skep.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = "SKEP_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<ExitCode, Error> {
+        let config = Config::load(self.config.as_deref(), &self.flags)?;
+        logging::init(config.server.log_format);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cores + SPARE_THREADS)
+            .enable_all()
+            .build()?;
+        let served = runtime.block_on(serve(config));
+        runtime.shutdown_timeout(RUNTIME_PATIENCE);
+        served.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Error> {
+    let Config { server, jobs, plugins } = config;
+    // Before anything starts: a taken port is told at once.
+    let listener = TcpListener::bind(server.listen)
+        .await
+        .map_err(|error| format!("can't listen on {}: {error}", server.listen))?;
+    let store = match server.store {
+        StoreKind::Memory => MemoryStore::new(jobs.memory.as_u64(), jobs.retention),
+    };
+    let mut engine = skep::Config::default();
+    engine.jobs = jobs;
+    engine.data_dir = std::path::absolute(&server.data_dir)?;
+    engine.plugins = plugins;
+    let router = Router::start(engine, Linked::all(), Arc::new(store)).await?;
+    let http = Arc::new(Http::new(router.clone(), &server));
+    let stop = stop_signal()?;
+    info!("listening on http://{}", listener.local_addr()?);
+    server::serve(listener, http, &server, async {
+        stop.await;
+        info!("stopping: jobs that run may finish for {:?}", server.drain);
+        // Until the jobs have ended the server still answers: clients read their streams to the
+        // end, and /readyz says that it goes down.
+        router.shutdown(server.drain).await;
+    })
+    .await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Returns a future that waits for SIGTERM or Ctrl-C. The second one ends the process at once.
+fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(async move {
+        next().await;
+        tokio::spawn(async move {
+            next().await;
+            info!("stopped at once, as asked for the second time");
+            std::process::exit(130);
+        });
+    })
+}

@@ -1,0 +1,130 @@
+//! HTTP: requests into calls of the router, and back. A file a resource.
+//!
+//! Nothing is decided here: what a job is and how it ends is the router's.
+
+mod body;
+mod guard;
+mod health;
+mod jobs;
+mod operations;
+mod problem;
+mod request;
+
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, header};
+use skep::problem::Code;
+use skep::{Problem, Router};
+
+use self::body::Body;
+use self::guard::Guard;
+use self::problem::Refusal;
+use crate::config::ServerConfig;
+
+/// Answers requests for one router.
+pub(crate) struct Http {
+    router: Router,
+    guard: Guard,
+    max_body: usize,
+    body_timeout: Duration,
+    routes: matchit::Router<Resource>,
+}
+
+type Answer = Result<Response<Body>, Refusal>;
+
+/// What a path names.
+#[derive(Clone, Copy)]
+enum Resource {
+    Jobs,
+    Job,
+    JobStream,
+    Operations,
+    Operation,
+    Health,
+    Livez,
+    Readyz,
+}
+
+impl Resource {
+    const PATHS: [(&str, Self); 8] = [
+        ("/v1/jobs", Self::Jobs),
+        ("/v1/jobs/{id}", Self::Job),
+        ("/v1/jobs/{id}/stream", Self::JobStream),
+        ("/v1/operations", Self::Operations),
+        ("/v1/operations/{id}", Self::Operation),
+        ("/health", Self::Health),
+        ("/livez", Self::Livez),
+        ("/readyz", Self::Readyz),
+    ];
+
+    /// The methods it has: the value of `Allow`.
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Jobs | Self::Operation => "GET, HEAD, POST",
+            Self::Job => "GET, HEAD, DELETE",
+            Self::JobStream => "GET",
+            Self::Operations | Self::Health | Self::Livez | Self::Readyz => "GET, HEAD",
+        }
+    }
+}
+
+impl Http {
+    /// Answers for `router`, as `config` says.
+    pub(crate) fn new(router: Router, config: &ServerConfig) -> Self {
+        let mut routes = matchit::Router::new();
+        for (path, resource) in Resource::PATHS {
+            if let Err(error) = routes.insert(path, resource) {
+                unreachable!("the table above is fixed: {error}");
+            }
+        }
+        Self {
+            router,
+            guard: Guard::new(&config.hosts, &config.origins),
+            max_body: config.max_body,
+            body_timeout: config.request_timeout,
+            routes,
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let mut response = match self.route(request).await {
+            Ok(response) => response,
+            Err(refusal) => refusal.into_response(),
+        };
+        // No answer of an API is for a browser to guess about or to keep.
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        response
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Answer {
+        self.guard.check(&request)?;
+        let path = request.uri().path().to_owned();
+        let Ok(found) = self.routes.at(&path) else {
+            return Err(Problem::new(Code::NotFound, format!("there is nothing at {path}")).into());
+        };
+        let (resource, id) = (*found.value, found.params.get("id").unwrap_or_default());
+        // A HEAD is answered as a GET; hyper leaves the body out.
+        let method = match *request.method() {
+            Method::HEAD if resource.allow().contains("HEAD") => Method::GET,
+            ref method => method.clone(),
+        };
+        match (resource, method) {
+            (Resource::Jobs, Method::POST) => self.create_job(request).await,
+            (Resource::Jobs, Method::GET) => self.list_jobs(&request).await,
+            (Resource::Job, Method::GET) => self.show_job(&request, id).await,
+            (Resource::Job, Method::DELETE) => self.cancel_job(id).await,
+            (Resource::JobStream, Method::GET) => self.stream_job(&request, id).await,
+            (Resource::Operations, Method::GET) => Ok(self.list_operations()),
+            (Resource::Operation, Method::GET) => self.show_operation(id),
+            (Resource::Operation, Method::POST) => self.call_operation(request, id).await,
+            (Resource::Health, Method::GET) => Ok(self.health().await),
+            (Resource::Livez, Method::GET) => Ok(body::text("ok\n")),
+            (Resource::Readyz, Method::GET) => self.readyz().await,
+            (resource, _) => Err(Refusal::method_not_allowed(resource.allow())),
+        }
+    }
+}

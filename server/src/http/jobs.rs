@@ -1,0 +1,153 @@
+//! `/v1/jobs`.
+
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, StatusCode};
+use serde_json::{Value, json};
+use skep::job::{Caller, JobRequest};
+use skep::problem::Code;
+use skep::router::CancelOnDrop;
+use skep::store::JobQuery;
+use skep::{JobId, Problem};
+
+use crate::http::body;
+use crate::http::request::{Query, invalid_query, job_headers, resume_after};
+use crate::http::{Answer, Http};
+
+/// How many jobs a page has, if the client doesn't say, and at most.
+const PAGE: (usize, usize) = (50, 500);
+
+/// The longest `?wait=`.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// The states that jobs are listed by.
+const STATES: [&str; 6] = ["scheduled", "queued", "running", "succeeded", "failed", "cancelled"];
+
+impl Http {
+    /// `POST /v1/jobs`.
+    pub(crate) async fn create_job(&self, request: Request<Incoming>) -> Answer {
+        let mut job = JobRequest::new(String::new(), Value::Null);
+        job.caller = Caller::Client;
+        job_headers(request.headers(), &mut job)?;
+        (job.operation, job.input) = split(self.json_body(request).await?)?;
+        let job = self.router.create_job(job).await?;
+        let mut response = body::json(
+            StatusCode::CREATED,
+            &json!({
+                "job_id": job.id,
+                "sse_url": format!("{}/stream", path(job.id)),
+                "state": job.state.as_str(),
+                "operation": &*job.operation,
+                "created_at": job.created_at,
+            }),
+        );
+        response.headers_mut().insert(header::LOCATION, location(job.id));
+        Ok(response)
+    }
+
+    /// `GET /v1/jobs`.
+    pub(crate) async fn list_jobs(&self, request: &Request<Incoming>) -> Answer {
+        let query = Query::of(request.uri(), &["state", "operation", "limit", "cursor"])?;
+        let mut jobs = JobQuery::newest(PAGE.0);
+        jobs.operation = query.value("operation").map(str::to_owned);
+        jobs.state = query.value("state").map(str::to_owned);
+        if let Some(state) = &jobs.state
+            && !STATES.contains(&state.as_str())
+        {
+            let detail = format!("it is one of {}", STATES.join(", "));
+            return Err(invalid_query("state", &detail).into());
+        }
+        if let Some(limit) = query.value("limit") {
+            let bad = || invalid_query("limit", &format!("it is a number from 1 to {}", PAGE.1));
+            jobs.limit = limit.parse().map_err(|_| bad())?;
+            if !(1..=PAGE.1).contains(&jobs.limit) {
+                return Err(bad().into());
+            }
+        }
+        if let Some(cursor) = query.value("cursor") {
+            let bad = |_| invalid_query("cursor", "it is the `next_cursor` of an earlier page");
+            jobs.before = Some(cursor.parse().map_err(bad)?);
+        }
+        let found = self.router.jobs(&jobs).await?;
+        // A page that isn't full is the last one.
+        let next = found.last().filter(|_| found.len() == jobs.limit).map(|job| job.id);
+        Ok(body::json(StatusCode::OK, &json!({ "jobs": found, "next_cursor": next })))
+    }
+
+    /// `GET /v1/jobs/{id}`.
+    pub(crate) async fn show_job(&self, request: &Request<Incoming>, id: &str) -> Answer {
+        let id = parse_id(id)?;
+        let wait = Query::of(request.uri(), &["wait"])?.duration("wait")?;
+        let job = match wait {
+            Some(wait) => self.router.wait(id, wait.min(MAX_WAIT)).await?,
+            None => self.router.job(id).await?,
+        };
+        Ok(body::json(StatusCode::OK, &job))
+    }
+
+    /// `DELETE /v1/jobs/{id}`.
+    pub(crate) async fn cancel_job(&self, id: &str) -> Answer {
+        let job = self.router.cancel_job(parse_id(id)?).await?;
+        Ok(body::json(StatusCode::ACCEPTED, &job))
+    }
+
+    /// `GET /v1/jobs/{id}/stream`.
+    pub(crate) async fn stream_job(&self, request: &Request<Incoming>, id: &str) -> Answer {
+        let id = parse_id(id)?;
+        let after = resume_after(request)?;
+        let job = self.router.job(id).await?;
+        if job.state.is_end() && after >= job.last_event {
+            // The only answer that stops an EventSource from asking again (WHATWG HTML, 9.2.3).
+            return Ok(body::empty(StatusCode::NO_CONTENT));
+        }
+        self.events(id, after, None).await
+    }
+
+    /// A job's events as an answer.
+    pub(crate) async fn events(
+        &self,
+        id: JobId,
+        after: u64,
+        owner: Option<CancelOnDrop>,
+    ) -> Answer {
+        let events = self.router.execute_job(id, after).await?;
+        Ok(body::events(events.into_frames(), owner))
+    }
+}
+
+/// A job's URL, for `Location`.
+pub(crate) fn location(id: JobId) -> HeaderValue {
+    match HeaderValue::try_from(path(id)) {
+        Ok(value) => value,
+        Err(error) => unreachable!("an id is plain text: {error}"),
+    }
+}
+
+fn path(id: JobId) -> String {
+    format!("/v1/jobs/{id}")
+}
+
+fn parse_id(text: &str) -> Result<JobId, Problem> {
+    text.parse().map_err(|_| {
+        let text: String = text.chars().take(100).collect();
+        Problem::new(Code::UnknownJob, format!("there is no job `{text}`"))
+    })
+}
+
+/// The operation's name and its input, from the body of `POST /v1/jobs`.
+fn split(body: Value) -> Result<(String, Value), Problem> {
+    let refuse = |pointer: &str, detail: &str| {
+        Problem::new(Code::InvalidInput, format!("the request {pointer} {detail}"))
+            .with("errors", json!([{ "pointer": pointer, "detail": detail }]))
+    };
+    let Value::Object(mut fields) = body else {
+        return Err(refuse("", "is not a JSON object"));
+    };
+    match fields.remove("operation") {
+        Some(Value::String(operation)) => Ok((operation, Value::Object(fields))),
+        Some(_) => Err(refuse("/operation", "is not a text")),
+        None => Err(refuse("/operation", "is required")),
+    }
+}

@@ -1,0 +1,53 @@
+//! Refusals: problems as answers.
+
+use std::time::Duration;
+
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use skep::problem::Code;
+use skep::{Problem, RouterError};
+
+use crate::http::body::{Body, json_bytes};
+
+/// A problem, and the headers that go with it.
+pub(crate) struct Refusal {
+    // Boxed: an answer is mostly none.
+    problem: Box<Problem>,
+    allow: Option<&'static str>,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        let problem = Problem::new(Code::MethodNotAllowed, format!("this resource has {allow}"));
+        Self { allow: Some(allow), ..problem.into() }
+    }
+
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(json_bytes(&*self.problem));
+        *response.status_mut() =
+            StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        let problem_json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, problem_json);
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        response
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem: Box::new(problem), allow: None, retry_after: None }
+    }
+}
+
+impl From<RouterError> for Refusal {
+    fn from(error: RouterError) -> Self {
+        Self { retry_after: error.retry_after(), ..error.problem().into() }
+    }
+}

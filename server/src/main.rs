@@ -1,0 +1,9 @@
+//! The stock build of Skep: its list of plugins is all there is to it.
+
+use std::process::ExitCode;
+
+use {skep_infer as _, skep_model as _, skep_system as _, skep_worker as _};
+
+fn main() -> ExitCode {
+    skep_server::main()
+}
