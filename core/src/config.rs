@@ -33,7 +33,7 @@ pub struct JobsConfig {
     pub memory: ByteSize,
     /// How many jobs run at once; jobs that others call run in their callers' places.
     pub max_running: usize,
-    /// How many jobs may wait for a place; a further one is refused.
+    /// How many jobs may wait, for a place or for their first reader; a further one is refused.
     pub max_queued: usize,
     /// How long a cancelled handler may take to finish before it's aborted.
     #[serde(deserialize_with = "duration")]
@@ -54,8 +54,8 @@ impl Default for JobsConfig {
             max_running: 512,
             max_queued: 10_000,
             cancel_grace: Duration::from_secs(5),
-            retention: Duration::from_secs(24 * 60 * 60),
-            unclaimed_ttl: Duration::from_secs(60),
+            retention: Duration::from_hours(24),
+            unclaimed_ttl: Duration::from_mins(1),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A limit of jobs: the server's, or one operation's.
 pub(crate) struct Gate {
@@ -28,6 +28,10 @@ impl Gate {
     /// How many jobs wait here.
     pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
+    }
+
+    fn try_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
     }
 
     fn enqueue(self: &Arc<Self>) -> Result<Queued, QueueFull> {
@@ -63,22 +67,40 @@ pub(crate) struct Place {
 
 impl Ticket {
     /// Claims a place at each of `gates`, or a place in its queue.
+    ///
+    /// A job that waits at one gate doesn't hold a place at the next ones: it would keep them from
+    /// jobs that could run.
     pub(crate) fn take(gates: impl IntoIterator<Item = Arc<Gate>>) -> Result<Self, QueueFull> {
-        let claim = |gate: Arc<Gate>| {
-            let claim = match gate.places.clone().try_acquire_owned() {
-                Ok(permit) => Claim::Held(permit),
-                Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                    Claim::Queued(gate.enqueue()?)
-                }
+        let mut ticket = Self(Vec::new());
+        let mut waits = false;
+        for gate in gates {
+            let permit = if waits { None } else { gate.try_place() };
+            waits = permit.is_none();
+            let claim = match permit {
+                Some(permit) => Claim::Held(permit),
+                None => Claim::Queued(gate.enqueue()?),
             };
-            Ok((gate, claim))
-        };
+            ticket.0.push((gate, claim));
+        }
+        Ok(ticket)
+    }
+
+    /// Claims a place in each queue of `gates`, for a job that can't run yet.
+    pub(crate) fn queue(gates: impl IntoIterator<Item = Arc<Gate>>) -> Result<Self, QueueFull> {
+        let claim = |gate: Arc<Gate>| Ok((gate.clone(), Claim::Queued(gate.enqueue()?)));
         gates.into_iter().map(claim).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether [`place`](Self::place) doesn't have to wait.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.0.iter().all(|(_, claim)| matches!(claim, Claim::Held(_)))
+    pub(crate) fn is_ready(&mut self) -> bool {
+        self.0.iter_mut().all(|(gate, claim)| {
+            if let Claim::Queued(_) = claim
+                && let Some(permit) = gate.try_place()
+            {
+                *claim = Claim::Held(permit);
+            }
+            matches!(claim, Claim::Held(_))
+        })
     }
 
     /// Waits for a place at every gate, in the order of the queues.
@@ -105,8 +127,8 @@ mod tests {
     #[tokio::test]
     async fn past_the_places_and_the_queue_a_job_is_refused() {
         let gate = Gate::new(1, 1);
-        let first = Ticket::take([gate.clone()]).unwrap();
-        let second = Ticket::take([gate.clone()]).unwrap();
+        let mut first = Ticket::take([gate.clone()]).unwrap();
+        let mut second = Ticket::take([gate.clone()]).unwrap();
         assert!(first.is_ready() && !second.is_ready());
         assert_eq!(Ticket::take([gate.clone()]).err(), Some(QueueFull));
 
@@ -114,6 +136,23 @@ mod tests {
         let _place = second.place().await;
         assert_eq!(gate.queued(), 0);
         assert!(!Ticket::take([gate.clone()]).unwrap().is_ready());
+    }
+
+    #[test]
+    fn a_job_that_waits_at_one_gate_holds_no_place_at_the_next() {
+        let (narrow, wide) = (Gate::new(1, 1), Gate::new(1, 2));
+        let _running = Ticket::take([narrow.clone()]).unwrap();
+        let _waiting = Ticket::take([narrow, wide.clone()]).unwrap();
+        assert!(Ticket::take([wide]).unwrap().is_ready());
+    }
+
+    #[test]
+    fn a_job_that_can_not_run_yet_takes_a_place_when_it_can() {
+        let gate = Gate::new(1, 1);
+        let mut later = Ticket::queue([gate.clone()]).unwrap();
+        assert_eq!(gate.queued(), 1);
+        assert!(later.is_ready());
+        assert_eq!(gate.queued(), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod context;
 mod event;
+mod handler;
 mod id;
 mod log;
 mod record;
@@ -17,4 +18,5 @@ pub use self::event::{End, Event, EventKind, LogLevel, LogLine, Progress};
 pub use self::id::{InvalidJobId, JobId};
 pub use self::record::{Caller, JobRecord, JobRequest, JobState, Start};
 pub(crate) use self::run::{Job, Run, Stop};
+pub(crate) use self::stream::Source;
 pub use self::stream::{EventStream, FrameReader};

@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 /// The prefix of every problem's `type`: `urn:skep:problem:CODE`.
 const TYPE_PREFIX: &str = "urn:skep:problem:";
 
+/// The members that every problem has.
+const STANDARD: [&str; 5] = ["type", "title", "status", "detail", "code"];
+
 /// Declares [`Code`] with each code's text, HTTP status and title side by side.
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:literal, $title:literal;)*) => {
@@ -159,8 +162,11 @@ impl Serialize for Problem {
         map.serialize_entry("status", &self.status)?;
         map.serialize_entry("detail", &self.detail)?;
         map.serialize_entry("code", &self.code)?;
+        // A member of a standard one's name would make the object ambiguous.
         for (member, value) in &self.extensions {
-            map.serialize_entry(member, value)?;
+            if !STANDARD.contains(&member.as_str()) {
+                map.serialize_entry(member, value)?;
+            }
         }
         map.end()
     }

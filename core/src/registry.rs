@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::gate::Gate;
 use crate::operation::{OperationHandler, OperationSpec};
@@ -27,8 +27,16 @@ pub(crate) struct Operation {
     /// Its own limit of jobs, if it has one.
     pub(crate) gate: Option<Arc<Gate>>,
     package: Package,
-    blocks: AtomicBool,
+    /// One of [`UNKNOWN`], [`PROMPT`], [`BLOCKING`].
+    habit: AtomicU8,
 }
+
+/// No job of the operation has returned yet.
+const UNKNOWN: u8 = 0;
+/// A job has returned, and none has kept its thread.
+const PROMPT: u8 = 1;
+/// A job has kept its thread.
+const BLOCKING: u8 = 2;
 
 impl Registry {
     /// Adds an operation of `package`. `max_queued` is for operations that don't say.
@@ -56,6 +64,9 @@ impl Registry {
         }
         let input = InputSchema::compile(&spec.input_schema)
             .map_err(|error| invalid(format!("its input's schema is none: {error}")))?;
+        if spec.limits.max_concurrency == Some(0) {
+            return Err(invalid("with a `max_concurrency` of 0 it would never run".to_owned()));
+        }
         let gate = spec
             .limits
             .max_concurrency
@@ -68,7 +79,7 @@ impl Registry {
             input,
             gate,
             package,
-            blocks: AtomicBool::new(false),
+            habit: AtomicU8::new(UNKNOWN),
         };
         self.operations.insert(name, Arc::new(operation));
         Ok(())
@@ -93,13 +104,18 @@ impl Registry {
 }
 
 impl Operation {
-    /// Whether its handler has been seen to block its thread.
-    pub(crate) fn blocks(&self) -> bool {
-        self.blocks.load(Ordering::Relaxed)
+    /// Whether its handler has been seen to come back to the runtime promptly.
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.habit.load(Ordering::Relaxed) == PROMPT
+    }
+
+    /// Its handler has returned. That changes nothing for one that has been seen to block.
+    pub(crate) fn mark_prompt(&self) {
+        let _ = self.habit.compare_exchange(UNKNOWN, PROMPT, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Its handler blocks its thread. Returns whether that is news.
     pub(crate) fn mark_blocking(&self) -> bool {
-        !self.blocks.swap(true, Ordering::Relaxed)
+        self.habit.swap(BLOCKING, Ordering::Relaxed) != BLOCKING
     }
 }

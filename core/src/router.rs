@@ -5,13 +5,16 @@
 //! it does.
 
 mod error;
+mod owned;
+mod shutdown;
 mod start;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,17 +22,20 @@ use serde_json::value::to_raw_value;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::error;
 
 pub use self::error::{RouterError, StartError};
+pub use self::owned::CancelOnDrop;
+pub(crate) use self::owned::Owned;
 use crate::config::JobsConfig;
 use crate::gate::{Gate, Ticket};
 use crate::job::{
-    Caller, EventStream, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Run, Start, Stop,
+    Caller, EventStream, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Run, Source,
+    Start, Stop,
 };
 use crate::operation::OperationSpec;
 use crate::plugin::{Health, Plugin};
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::registry::{Operation, Registry};
 use crate::store::{JobQuery, Position, Store, StoreError};
 
@@ -54,11 +60,31 @@ struct Inner {
     config: JobsConfig,
     /// The places of all jobs that no other job called.
     gate: Arc<Gate>,
-    /// Every job that hasn't ended.
-    jobs: Mutex<HashMap<JobId, Arc<Job>>>,
+    /// The places of all jobs that another job called: many, but not without limit.
+    calls: Arc<Gate>,
+    live: Mutex<Live>,
     /// One task a job.
     tasks: TaskTracker,
-    closed: AtomicBool,
+}
+
+/// What changes while the router lives.
+#[derive(Default)]
+struct Live {
+    /// Every job that hasn't ended.
+    jobs: HashMap<JobId, Arc<Job>>,
+    phase: Phase,
+    plugins_are_down: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// Jobs are accepted.
+    #[default]
+    Open,
+    /// The jobs that there are may finish; they may call others.
+    Draining,
+    /// All jobs end now.
+    Interrupting,
 }
 
 /// How many jobs there are.
@@ -67,7 +93,7 @@ struct Inner {
 pub struct JobCounts {
     /// Jobs that haven't ended.
     pub live: usize,
-    /// Of these, how many wait for a place.
+    /// Of these, how many wait for a place, or for their first reader.
     pub queued: usize,
 }
 
@@ -75,13 +101,14 @@ impl Router {
     /// Accepts a job. It runs at once, or when its first reader comes
     /// ([`Start::OnStream`]); it goes on whether anyone reads it or not.
     ///
-    /// If the future is dropped, the job may or may not have been accepted.
+    /// If the future is dropped before it's done, there is no job, or it's cancelled: nobody would
+    /// know its id.
     ///
     /// # Errors
     /// [`RouterError`]; then there is no job.
     pub async fn create_job(&self, request: JobRequest) -> Result<JobRecord, RouterError> {
         let job = self.route_operation(request, None).await?;
-        Ok(job.record())
+        Ok(job.keep().record())
     }
 
     /// The events of a job after event `after` (0: from the first), as they come, to its end. A job
@@ -93,10 +120,10 @@ impl Router {
         let position = Position::after(after);
         if let Some(job) = self.live(id) {
             job.claim();
-            return Ok(EventStream::new(self.reader(id, Some(&job), position)));
+            return Ok(EventStream::new(self.reader(id, Source::Live(job.log.clone()), position)));
         }
-        self.stored(id).await?;
-        Ok(EventStream::new(self.reader(id, None, position)))
+        let job = self.stored(id).await?;
+        Ok(EventStream::new(self.reader(id, Source::Ended(job.last_event), position)))
     }
 
     /// Stops a job: it ends as `cancelled`, at the latest `jobs.cancel_grace` from now. Cancelling
@@ -109,10 +136,12 @@ impl Router {
             self.stored(id).await?;
             return Err(RouterError::JobEnded(id));
         };
-        match job.stop(Stop::Requested) {
-            Stop::Requested => Ok(job.record()),
-            _ => Err(RouterError::JobEnded(id)),
+        let reason = job.stop(Stop::Requested);
+        let record = job.record();
+        if reason != Stop::Requested || record.state.is_end() {
+            return Err(RouterError::JobEnded(id));
         }
+        Ok(record)
     }
 
     /// Runs an operation and waits for its result. The job is cancelled if the future is dropped.
@@ -122,10 +151,13 @@ impl Router {
     pub async fn call(&self, operation: &str, input: Value) -> Result<Value, Problem> {
         let request = JobRequest::new(operation, input);
         let job = self.route_operation(request, None).await.map_err(|error| error.problem())?;
-        let _cancel = self.cancel_on_drop(job.id);
-        let state = job.ended().await;
-        let result = state.result()?;
-        Ok(serde_json::from_str(result.get()).unwrap_or(Value::Null))
+        let state = job.job().ended().await;
+        serde_json::from_str(state.result()?.get()).map_err(|error| {
+            Problem::new(
+                Code::Failed,
+                format!("the result of `{operation}` can't be read: {error}"),
+            )
+        })
     }
 
     /// A job as it stands.
@@ -159,14 +191,14 @@ impl Router {
     pub async fn jobs(&self, query: &JobQuery) -> Result<Vec<JobRecord>, RouterError> {
         if matches!(query.state.as_deref(), Some("scheduled" | "queued" | "running")) {
             // The store knows only how a job began and ended.
-            let mut live: Vec<_> = self.lock().values().map(|job| job.record()).collect();
+            let mut live: Vec<_> = self.lock().jobs.values().map(|job| job.record()).collect();
             live.sort_by_key(|job| std::cmp::Reverse(job.id));
             let older = |job: &JobRecord| query.before.is_none_or(|before| job.id < before);
             live.retain(|job| older(job) && query.matches(job));
             live.truncate(query.limit);
             return Ok(live);
         }
-        let mut jobs = self.inner.store.list(query).await?;
+        let mut jobs = self.inner.store.list(query).await.map_err(store_failed)?;
         for job in &mut jobs {
             if let Some(live) = self.live(job.id) {
                 *job = live.record();
@@ -178,7 +210,7 @@ impl Router {
     /// Cancels job `id` when the guard is dropped, if it hasn't ended by then: for a caller that is
     /// the job's only owner.
     pub fn cancel_on_drop(&self, id: JobId) -> CancelOnDrop {
-        CancelOnDrop(self.live(id))
+        CancelOnDrop::new(self.live(id))
     }
 
     /// The operations that are served, by name, without the hidden ones.
@@ -196,7 +228,7 @@ impl Router {
 
     /// How many jobs there are.
     pub fn job_counts(&self) -> JobCounts {
-        JobCounts { live: self.lock().len(), queued: self.inner.gate.queued() }
+        JobCounts { live: self.lock().jobs.len(), queued: self.inner.gate.queued() }
     }
 
     /// Asks every plugin whether it can do its work, by the plugins' names. One that doesn't answer
@@ -204,36 +236,15 @@ impl Router {
     pub async fn health(&self) -> Vec<(&'static str, Health)> {
         let asked = self.inner.plugins.iter().map(|(name, plugin)| async move {
             let silent = || Health::Unhealthy(format!("no answer within {PLUGIN_PATIENCE:?}"));
-            let health = timeout(PLUGIN_PATIENCE, plugin.health()).await;
-            (*name, health.unwrap_or_else(|_| silent()))
+            let health = AssertUnwindSafe(plugin.health()).catch_unwind();
+            let health = match timeout(PLUGIN_PATIENCE, health).await {
+                Ok(Ok(health)) => health,
+                Ok(Err(_)) => Health::Unhealthy("it panicked when it was asked".to_owned()),
+                Err(_) => silent(),
+            };
+            (*name, health)
         });
         futures_util::future::join_all(asked).await
-    }
-
-    /// Whether [`shutdown`](Self::shutdown) has begun: new jobs are refused.
-    pub fn is_shutting_down(&self) -> bool {
-        self.inner.closed.load(Ordering::Acquire)
-    }
-
-    /// Ends everything: refuses new jobs, lets those that run finish for `drain`, ends the others as
-    /// `interrupted`, and shuts the plugins down in the reverse order of their starts.
-    pub async fn shutdown(&self, drain: Duration) {
-        self.inner.closed.store(true, Ordering::Release);
-        self.inner.tasks.close();
-        if timeout(drain, self.inner.tasks.wait()).await.is_err() {
-            let jobs: Vec<_> = self.lock().values().cloned().collect();
-            info!("interrupting {} jobs that did not finish within {drain:?}", jobs.len());
-            for job in jobs {
-                job.stop(Stop::Shutdown);
-            }
-            // Bounded: a stopped job ends after its grace, whatever its handler does.
-            self.inner.tasks.wait().await;
-        }
-        for (name, plugin) in self.inner.plugins.iter().rev() {
-            if timeout(PLUGIN_PATIENCE, plugin.shutdown()).await.is_err() {
-                warn!("plugin `{name}` did not shut down within {PLUGIN_PATIENCE:?}");
-            }
-        }
     }
 
     /// From a request to a job that runs: finds the operation, checks the input, takes a place or a
@@ -242,11 +253,8 @@ impl Router {
         &self,
         request: JobRequest,
         parent: Option<(&Arc<Job>, Option<Instant>)>,
-    ) -> Result<Arc<Job>, RouterError> {
+    ) -> Result<Owned, RouterError> {
         let inner = &self.inner;
-        if parent.is_none() && self.is_shutting_down() {
-            return Err(RouterError::ShuttingDown);
-        }
         let JobRequest { operation, input, timeout, start, caller } = request;
         let operation = inner.registry.find(&operation, caller == Caller::Client)?;
         operation.input.check(&input).map_err(|errors| RouterError::InvalidInput {
@@ -258,9 +266,13 @@ impl Router {
         }
         // A job that another one called runs in its caller's place: if it had to wait for one, jobs
         // that call could fill all places and wait for each other for ever.
-        let server_gate = parent.is_none().then(|| inner.gate.clone());
-        let ticket = Ticket::take(operation.gate.iter().cloned().chain(server_gate))
-            .map_err(|_| RouterError::TooManyJobs { operation: operation.name.clone() })?;
+        let gate = operation.gate.clone();
+        let ticket = match (parent, start) {
+            (Some(_), _) => Ticket::take([inner.calls.clone()].into_iter().chain(gate)),
+            (None, Start::Now) => Ticket::take(gate.into_iter().chain([inner.gate.clone()])),
+            (None, Start::OnStream) => Ticket::queue(gate.into_iter().chain([inner.gate.clone()])),
+        }
+        .map_err(|_| RouterError::TooManyJobs { operation: operation.name.clone() })?;
         let raw = to_raw_value(&input).map_err(|error| {
             RouterError::Store(StoreError::Unavailable(format!("the input: {error}")))
         })?;
@@ -296,19 +308,36 @@ impl Router {
         job: Arc<Job>,
         record: JobRecord,
         run: Run,
-    ) -> Result<Arc<Job>, RouterError> {
+    ) -> Result<Owned, RouterError> {
+        let is_called = job.parent.is_some();
         let (tell, accepted) = oneshot::channel();
         let router = self.clone();
-        self.inner.tasks.spawn(async move {
+        let work = async move {
             if let Err(error) = router.inner.store.accept(&record).await {
                 // A caller who has gone needs no answer.
-                let _ = tell.send(Err(error.into()));
+                let _ = tell.send(Err(store_failed(error)));
                 return;
             }
-            router.lock().insert(job.id, job.clone());
-            let _ = tell.send(Ok(job.clone()));
+            let phase = {
+                let mut live = router.lock();
+                live.jobs.insert(job.id, job.clone());
+                live.phase
+            };
+            if phase == Phase::Interrupting {
+                job.stop(Stop::Shutdown);
+            }
+            // If the caller has gone, this drops what it would own, and so cancels the job.
+            let _ = tell.send(Ok(Owned::new(job.clone())));
             job.run(router, run).await;
-        });
+        };
+        {
+            let live = self.lock();
+            // Under the lock, so that a shutdown waits for the job or refuses it.
+            if live.phase == Phase::Interrupting || (live.phase == Phase::Draining && !is_called) {
+                return Err(RouterError::ShuttingDown);
+            }
+            self.inner.tasks.spawn(work);
+        }
         accepted.await.unwrap_or_else(|_| {
             error!("a job's task ended before its job was accepted");
             Err(RouterError::ShuttingDown)
@@ -321,18 +350,17 @@ impl Router {
         request: JobRequest,
         parent: &Arc<Job>,
         deadline: Option<Instant>,
-    ) -> Result<Arc<Job>, RouterError> {
+    ) -> Result<Owned, RouterError> {
         self.route_operation(request, Some((parent, deadline))).await
     }
 
     /// A reader of a live job, from its first event.
     pub(crate) fn reader_of(&self, job: &Job) -> FrameReader {
-        self.reader(job.id, Some(job), Position::START)
+        self.reader(job.id, Source::Live(job.log.clone()), Position::START)
     }
 
-    fn reader(&self, id: JobId, job: Option<&Job>, position: Position) -> FrameReader {
-        let log = job.map(|job| job.log.clone());
-        FrameReader::new(id, log, self.inner.store.clone(), position)
+    fn reader(&self, id: JobId, source: Source, position: Position) -> FrameReader {
+        FrameReader::new(id, source, self.inner.store.clone(), position)
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -345,21 +373,27 @@ impl Router {
 
     /// The job has ended: from now on it's the store's.
     pub(crate) fn forget(&self, id: JobId) {
-        self.lock().remove(&id);
+        self.lock().jobs.remove(&id);
     }
 
     fn live(&self, id: JobId) -> Option<Arc<Job>> {
-        self.lock().get(&id).cloned()
+        self.lock().jobs.get(&id).cloned()
     }
 
     async fn stored(&self, id: JobId) -> Result<JobRecord, RouterError> {
-        self.inner.store.job(id).await?.ok_or(RouterError::UnknownJob(id))
+        self.inner.store.job(id).await.map_err(store_failed)?.ok_or(RouterError::UnknownJob(id))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Job>>> {
-        // Only map operations run under the lock.
-        self.inner.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        // Only map operations and a task's spawning run under the lock.
+        self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The store's own words are for the server's log: they may name files.
+fn store_failed(error: StoreError) -> RouterError {
+    error!("{error}");
+    error.into()
 }
 
 /// Refuses a call that goes in a circle or too deep.
@@ -377,16 +411,4 @@ fn check_calls(operation: &Operation, parent: &Arc<Job>) -> Result<(), RouterErr
         return Err(RouterError::CallDepth(path()));
     }
     Ok(())
-}
-
-/// Cancels a job when dropped, from [`Router::cancel_on_drop`].
-#[must_use = "the job is cancelled when this is dropped"]
-pub struct CancelOnDrop(Option<Arc<Job>>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        if let Some(job) = &self.0 {
-            job.stop(Stop::Requested);
-        }
-    }
 }

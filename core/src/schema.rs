@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::suggest::nearest;
 
+/// How many errors of one input are told: a client's array of a million wrong elements has as many.
+const MAX_ERRORS: usize = 100;
+
 /// The longest detail of one input error, bytes: an input that is quoted back is cut there.
 const MAX_DETAIL: usize = 300;
 
@@ -69,7 +72,7 @@ impl InputSchema {
         }
     }
 
-    /// Checks `input`; returns every error, in the order of the input's fields.
+    /// Checks `input`; returns every error (the first 100), in the order of the input's fields.
     pub(crate) fn check(&self, input: &Value) -> Result<(), Vec<InputError>> {
         if self.validator.is_valid(input) {
             return Ok(());
@@ -78,6 +81,7 @@ impl InputSchema {
             .validator
             .iter_errors(input)
             .flat_map(|error| self.describe(&error, input))
+            .take(MAX_ERRORS)
             .collect();
         errors.dedup();
         Err(errors)

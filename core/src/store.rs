@@ -16,8 +16,9 @@ use crate::job::{JobId, JobRecord, frames};
 /// Where jobs and their logs live.
 ///
 /// The engine keeps these promises to it: calls for one job come one after the other; segments
-/// come in order; nothing is appended to a job after its `end`. A call that has returned `Ok` is
-/// kept, whatever happens to the process afterwards, as far as the store promises at all
+/// come in order; nothing is appended to a job after its `end`. A call that failed with
+/// [`StoreError::Unavailable`] is made again with the same arguments, until it succeeds: one that
+/// was done although it failed must not be done twice. A call that has returned `Ok` is kept, whatever happens to the process afterwards, as far as the store promises at all
 /// ([`MemoryStore`] promises nothing beyond the process).
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -31,7 +32,7 @@ pub trait Store: Send + Sync + 'static {
     /// last of which holds the `end` event.
     ///
     /// A job must always be able to end: a full store makes room or goes over its limit here. What
-    /// comes is bounded: 5 segments, each of 64 KiB or one larger event.
+    /// comes is bounded: about 320 KiB, and one event that may be larger than a segment.
     async fn end(&self, job: &JobRecord, rest: Vec<Segment>) -> Result<(), StoreError>;
 
     /// A job's record, as [`accept`](Self::accept) or [`end`](Self::end) took it.
@@ -140,4 +141,10 @@ pub enum StoreError {
     /// It can't be reached, or fails.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// The rest of a log that was being read is no longer kept.
+    #[error("job {0} is no longer kept")]
+    Forgotten(JobId),
+    /// An event of a log is nothing that Skep writes, or nested too deeply to be read.
+    #[error("event {0} can't be read")]
+    Unreadable(u64),
 }

@@ -3,7 +3,7 @@
 //! A server of one's own is its list of plugins, each named so that it's linked:
 //!
 //! ```no_run
-//! // use {my_plugin as _, skep_system as _};
+//! // use {my_plugin as _, another_plugin as _};
 //! fn main() -> std::process::ExitCode {
 //!     skep_server::main()
 //! }

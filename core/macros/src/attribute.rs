@@ -1,12 +1,14 @@
 //! What stands in the attributes' parentheses.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
+use syn::spanned::Spanned;
 use syn::{Error, Ident, LitInt, LitStr, Result, Token, Type};
 
 /// `#[operation(read_only, timeout = "30s", ...)]`.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each an attribute")]
 pub(crate) struct OperationAttribute {
     read_only: bool,
     idempotent: bool,
@@ -108,13 +110,18 @@ impl OperationAttribute {
     /// Statements that set the fields of `spec`.
     pub(crate) fn set_spec(&self) -> TokenStream {
         let Self { read_only, idempotent, destructive, hidden, .. } = self;
-        let emits = self
-            .emits
-            .iter()
-            .map(|ty| quote!(spec.emits_schema = Some(::skep::schema::output_schema::<#ty>());));
-        let timeout = self.timeout_ms.iter().map(
-            |ms| quote!(spec.limits.timeout = Some(::core::time::Duration::from_millis(#ms));),
-        );
+        let emits = self.emits.iter().map(|ty| {
+            let schema = quote_spanned! {
+                ty.span() => ::skep::__private::output_schema::<#ty>()
+            };
+            quote!(spec.emits_schema = ::core::option::Option::Some(#schema);)
+        });
+        let timeout = self.timeout_ms.iter().map(|ms| {
+            quote! {
+                spec.limits.timeout =
+                    ::core::option::Option::Some(::core::time::Duration::from_millis(#ms));
+            }
+        });
         let concurrency = self.max_concurrency.iter();
         let queued = self.max_queued.iter();
         quote! {
@@ -124,8 +131,8 @@ impl OperationAttribute {
             spec.hidden = #hidden;
             #(#emits)*
             #(#timeout)*
-            #(spec.limits.max_concurrency = Some(#concurrency);)*
-            #(spec.limits.max_queued = Some(#queued);)*
+            #(spec.limits.max_concurrency = ::core::option::Option::Some(#concurrency);)*
+            #(spec.limits.max_queued = ::core::option::Option::Some(#queued);)*
         }
     }
 }

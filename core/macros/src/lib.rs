@@ -38,7 +38,7 @@ use syn::parse_macro_input;
 pub fn operation(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let attribute = parse_macro_input!(attribute as attribute::OperationAttribute);
     let function = parse_macro_input!(item as syn::ItemFn);
-    finish(operation::expand(attribute, function))
+    finish(operation::expand(&attribute, function))
 }
 
 /// Makes a plugin from an `impl` block: a family of operations with a state, and registers it.

@@ -9,7 +9,7 @@ use crate::attribute::OperationAttribute;
 use crate::docs::summary_and_description;
 use crate::signature::Operation;
 
-pub(crate) fn expand(attribute: OperationAttribute, mut function: ItemFn) -> Result<TokenStream> {
+pub(crate) fn expand(attribute: &OperationAttribute, mut function: ItemFn) -> Result<TokenStream> {
     if let Some(FnArg::Receiver(receiver)) = function.sig.inputs.first() {
         let message = "a method becomes an operation by `#[skep::plugin]` on its `impl` block";
         return Err(Error::new(receiver.span(), message));
@@ -18,7 +18,7 @@ pub(crate) fn expand(attribute: OperationAttribute, mut function: ItemFn) -> Res
     let name = &function.sig.ident;
     let handler = Handler {
         operation: &operation,
-        spec: spec(&operation, &attribute, &function.attrs)?,
+        spec: spec(&operation, attribute, &function.attrs)?,
         plugin: None,
         function: quote!(#name),
     };
@@ -55,15 +55,18 @@ pub(crate) fn spec(
         return Err(Error::new(operation.name.span(), message));
     }
     let (_, input) = operation.input();
+    let input_schema = quote_spanned! {
+        input.span() => ::skep::__private::input_schema::<#input>()
+    };
     let output = &operation.output;
     let output_schema = quote_spanned! {
-        output.span() => ::skep::schema::output_schema::<#output>()
+        output.span() => ::skep::__private::output_schema::<#output>()
     };
     let set = attribute.set_spec();
     Ok(quote! {{
         let mut spec = ::skep::operation::OperationSpec::new(#name, #summary);
         spec.description = #description.to_owned();
-        spec.input_schema = ::skep::schema::input_schema::<#input>();
+        spec.input_schema = #input_schema;
         spec.output_schema = #output_schema;
         #set
         spec
@@ -91,6 +94,9 @@ impl Handler<'_> {
         let Self { operation, spec, plugin, function } = self;
         let (input_definition, input) = operation.input();
         let state = plugin.map(|plugin| quote!(plugin: ::std::sync::Arc<#plugin>,));
+        let read = quote_spanned! {
+            input.span() => ::skep::__private::read_input::<#input>
+        };
         let receiver = plugin.map(|_| quote!(&*self.plugin,));
         let arguments = operation.arguments();
         let output = &operation.output;
@@ -124,7 +130,7 @@ impl Handler<'_> {
                     input: ::skep::__private::serde_json::Value,
                     job: &::skep::job::JobContext,
                 ) -> ::skep::Result<::skep::__private::serde_json::Value> {
-                    let input: #input = ::skep::__private::read_input(input)?;
+                    let input = #read(input)?;
                     #write(#function(#receiver #(#arguments),*).await)
                 }
             }

@@ -1,7 +1,7 @@
 //! `#[skep::plugin]`.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Result, Type};
 
@@ -40,6 +40,9 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
         .config
         .as_ref()
         .map_or_else(|| quote!(::skep::__private::NoConfig), |config| quote!(#config));
+    let config_schema = quote_spanned! {
+        config.span() => ::skep::__private::config_schema::<#config>()
+    };
     let (start, hooks) = (start(&block, &ty), hooks(&block, &ty));
     Ok(quote! {
         #block
@@ -60,7 +63,7 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
                         ::core::env!("CARGO_PKG_NAME"),
                         ::core::env!("CARGO_PKG_VERSION"),
                     ),
-                    config_schema: || ::skep::schema::input_schema::<#config>(),
+                    config_schema: || #config_schema,
                     specs: || ::std::vec![#(#handler_types::spec()),*],
                     start: |context| ::std::boxed::Box::pin(async move {
                         let context = context.typed::<#config>()?;
@@ -125,13 +128,13 @@ fn has(block: &ItemImpl, name: &str) -> bool {
 /// An expression that makes the plugin's state.
 fn start(block: &ItemImpl, ty: &Type) -> TokenStream {
     if has(block, "start") {
-        quote!(<#ty>::start(context).await?)
-    } else {
-        quote!({
-            let _ = context;
-            <#ty as ::core::default::Default>::default()
-        })
+        return quote!(<#ty>::start(context).await?);
     }
+    let default = quote_spanned!(ty.span() => ::skep::__private::default_state::<#ty>());
+    quote!({
+        let _ = context;
+        #default
+    })
 }
 
 /// The methods of the trait `Plugin` that the block has.

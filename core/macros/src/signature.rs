@@ -3,9 +3,10 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
+use syn::visit::Visit;
 use syn::{
     Attribute, Error, Expr, ExprLit, FnArg, GenericArgument, Ident, Lit, Pat, PatType,
-    PathArguments, PathSegment, Result, ReturnType, Signature, Type,
+    PathArguments, PathSegment, Result, ReturnType, Signature, Type, TypeImplTrait, TypeReference,
 };
 
 /// An operation's function.
@@ -52,11 +53,17 @@ impl Operation {
         let mut arguments = Vec::new();
         for parameter in &mut signature.inputs {
             let FnArg::Typed(parameter) = parameter else { continue };
-            if is_job_context(&parameter.ty) {
+            if is_job_context(&parameter.ty)? {
                 arguments.push(quote!(job));
+                take_docs(parameter);
             } else if let Some(ty) = whole_input(&parameter.ty) {
                 arguments.push(quote!(::skep::operation::Input(input)));
-                whole = Some((parameter.span(), ty));
+                take_docs(parameter);
+                if whole.is_some() {
+                    let message = "an operation has one input: one `Input<T>`";
+                    return Err(Error::new(parameter.span(), message));
+                }
+                whole = Some((parameter.ty.span(), ty));
             } else {
                 let field = Field::read(parameter)?;
                 let name = &field.name;
@@ -84,6 +91,10 @@ impl Operation {
         let ty = format_ident!("__{}_input", self.name);
         let defaults = fields.iter().filter_map(|field| field.default_function(&self.name));
         let definitions = fields.iter().map(|field| field.definition(&self.name));
+        let checks = fields.iter().map(|field| {
+            let ty = &field.ty;
+            quote_spanned!(ty.span() => ::skep::__private::is_parameter::<#ty>();)
+        });
         let definition = quote! {
             #(#defaults)*
             #[derive(
@@ -96,6 +107,7 @@ impl Operation {
             struct #ty {
                 #(#definitions)*
             }
+            const _: fn() = || { #(#checks)* };
         };
         (definition, quote!(#ty))
     }
@@ -108,9 +120,12 @@ impl Operation {
 
 impl Field {
     fn read(parameter: &mut PatType) -> Result<Self> {
-        let Pat::Ident(pattern) = &*parameter.pat else {
-            let message = "a parameter is a field of the input: give it a name";
-            return Err(Error::new(parameter.pat.span(), message));
+        let pattern = match &*parameter.pat {
+            Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => pattern,
+            pattern => {
+                let message = "a parameter is a field of the input: give it a name";
+                return Err(Error::new(pattern.span(), message));
+            }
         };
         let name = pattern.ident.clone();
         if name == RESERVED {
@@ -174,19 +189,36 @@ fn check_name(name: &Ident) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what a field can't be: a reference, also within another type, and `impl Trait`.
 fn check_type(ty: &Type) -> Result<()> {
-    let message = match ty {
-        Type::Reference(reference) => match &*reference.elem {
-            Type::Path(path) if path.path.is_ident("str") => {
-                "an operation owns its input: take a `String`"
-            }
-            Type::Slice(_) => "an operation owns its input: take a `Vec`",
-            _ => "an operation owns its input: take the type itself, not a reference",
-        },
-        Type::ImplTrait(_) => "an operation's input has one schema: name the type",
-        _ => return Ok(()),
-    };
-    Err(Error::new(ty.span(), message))
+    struct Check(Option<Error>);
+
+    impl<'ast> Visit<'ast> for Check {
+        fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+            let message = match &*reference.elem {
+                Type::Path(path) if path.path.is_ident("str") => {
+                    "an operation owns its input: take a `String`"
+                }
+                Type::Slice(_) => "an operation owns its input: take a `Vec`",
+                _ => "an operation owns its input: take the type itself, not a reference",
+            };
+            self.0.get_or_insert_with(|| Error::new(reference.span(), message));
+        }
+
+        fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
+            let message = "an operation's input has one schema: name the type";
+            self.0.get_or_insert_with(|| Error::new(ty.span(), message));
+        }
+    }
+
+    let mut check = Check(None);
+    check.visit_type(ty);
+    check.0.map_or(Ok(()), Err)
+}
+
+/// Doc comments are allowed on every parameter, though only those of fields are of use.
+fn take_docs(parameter: &mut PatType) {
+    parameter.attrs.retain(|attribute| !attribute.path().is_ident("doc"));
 }
 
 /// The `T` of the `Result<T>` that the function returns.
@@ -201,9 +233,18 @@ fn output(signature: &Signature) -> Result<Type> {
         .ok_or_else(|| Error::new(ty.span(), message))
 }
 
-fn is_job_context(ty: &Type) -> bool {
-    let Type::Reference(reference) = ty else { return false };
-    last_segment(&reference.elem).is_some_and(|segment| segment.ident == "JobContext")
+fn is_job_context(ty: &Type) -> Result<bool> {
+    let is_job = |ty: &Type| last_segment(ty).is_some_and(|segment| segment.ident == "JobContext");
+    match ty {
+        Type::Reference(reference) if is_job(&reference.elem) && reference.mutability.is_none() => {
+            Ok(true)
+        }
+        Type::Reference(reference) if !is_job(&reference.elem) => Ok(false),
+        ty if matches!(ty, Type::Reference(_)) || is_job(ty) => {
+            Err(Error::new(ty.span(), "an operation's job is a `&JobContext`"))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// The `T` of an `Input<T>`.

@@ -13,10 +13,10 @@ use tokio::task::coop::consume_budget;
 
 use crate::error::{OperationError, Result};
 use crate::job::event::{Event, Field, LogLevel, LogLine, Progress, write_data};
-use crate::job::log::{Pushed, Refused};
+use crate::job::log::Refused;
 use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Stop};
 use crate::problem::{Code, Problem};
-use crate::router::Router;
+use crate::router::{Owned, Router};
 use crate::store::StoreError;
 
 /// A buffer that is larger than this is not kept for the next event, bytes.
@@ -71,8 +71,9 @@ impl JobContext {
 
     /// Emits an event of the output: anything that serialises. Every reader gets it at once.
     ///
-    /// The event is in the log when this returns; the future waits while the store is behind, and
-    /// lets other tasks run now and then, so a tight loop is fine.
+    /// The event is in the log when this returns. The future waits while the store is behind, and
+    /// lets other tasks run now and then, so a tight loop is fine. If it's dropped, the event may or
+    /// may not be in the log.
     ///
     /// # Errors
     /// `cancelled` once the job is to stop, so that a handler that passes errors on by `?` stops at
@@ -82,8 +83,8 @@ impl JobContext {
         &'a self,
         value: &T,
     ) -> impl Future<Output = Result<()>> + use<'a, T> {
-        let pushed = self.push_now(Field::Output, value);
-        self.settle(pushed)
+        let pushed = self.push_unless_stopped(Field::Output, value);
+        self.settle(Field::Output, pushed)
     }
 
     /// Reports how far the work is: `done` of `total` (if that is known), counted in `unit`, a
@@ -98,22 +99,30 @@ impl JobContext {
         unit: &str,
     ) -> Result<()> {
         let progress = Progress::new(done, total, unit);
-        self.settle(self.push_now(Field::Progress, &progress)).await
+        let pushed = self.push_unless_stopped(Field::Progress, &progress);
+        self.settle(Field::Progress, pushed).await
     }
 
     /// Adds a line to the job's log. Works while the job is being cancelled, too.
     ///
     /// # Errors
-    /// `output-too-large` past `jobs.max_log`.
+    /// `output-too-large` past `jobs.max_log`; `cancelled` once the job has ended.
     pub async fn log(&self, level: LogLevel, message: impl Into<String>) -> Result<()> {
         let line = LogLine { level, message: message.into() };
-        self.settle(self.push(Field::Log, &line)).await
+        let pushed = self.push(Field::Log, &line);
+        consume_budget().await;
+        match pushed? {
+            Some(data) => self.push_when_room(Field::Log, &data).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits until the job is to stop: it was cancelled, ran out of time, or the server goes down.
     /// Cancel-safe.
     pub async fn cancelled(&self) {
         self.job.cancel.cancelled().await;
+        // A loop that waits for nothing else once this is so must not keep its thread.
+        consume_budget().await;
     }
 
     /// Whether the job is to stop.
@@ -135,7 +144,7 @@ impl JobContext {
         input: impl Serialize,
     ) -> Result<T> {
         let child = self.start_child(operation, &input).await?;
-        let state = child.0.ended().await;
+        let state = child.job().ended().await;
         Ok(serde_json::from_str(state.result()?.get())?)
     }
 
@@ -147,7 +156,7 @@ impl JobContext {
     /// As [`call`](Self::call), where the child is refused. How it ends is told by its last event.
     pub async fn stream(&self, operation: &str, input: impl Serialize) -> Result<ChildStream> {
         let child = self.start_child(operation, &input).await?;
-        let events = EventStream::new(self.router.reader_of(&child.0));
+        let events = EventStream::new(self.router.reader_of(child.job()));
         Ok(ChildStream { events, _child: child })
     }
 
@@ -169,69 +178,87 @@ impl JobContext {
         }
     }
 
-    async fn start_child(&self, operation: &str, input: &impl Serialize) -> Result<Child> {
-        let input = serde_json::to_value(input)?;
+    async fn start_child(&self, operation: &str, input: &impl Serialize) -> Result<Owned> {
+        let input = serde_json::to_value(input);
+        // A loop around a call that is refused at once must not keep its thread.
+        consume_budget().await;
+        if self.job.is_stopped() {
+            return Err(stopping());
+        }
+        let input = input?;
         let request =
             JobRequest { caller: Caller::Job(self.id()), ..JobRequest::new(operation, input) };
-        let job = self.router.start_child(request, &self.job, self.deadline).await?;
-        Ok(Child(job))
+        Ok(self.router.start_child(request, &self.job, self.deadline).await?)
     }
 
-    fn push_now<T: Serialize + ?Sized>(&self, field: Field, value: &T) -> Result<Pushed> {
+    fn push_unless_stopped<T: Serialize + ?Sized>(
+        &self,
+        field: Field,
+        value: &T,
+    ) -> Result<Option<Vec<u8>>> {
         if self.is_cancelled() {
-            return Err(Problem::new(Code::Cancelled, "the job is to stop").into());
+            return Err(stopping());
         }
         self.push(field, value)
     }
 
-    fn push<T: Serialize + ?Sized>(&self, field: Field, value: &T) -> Result<Pushed> {
+    /// Adds an event if there's room; else gives its data back, which has to wait for some.
+    fn push<T: Serialize + ?Sized>(&self, field: Field, value: &T) -> Result<Option<Vec<u8>>> {
         let mut data = BUFFER.take();
         data.clear();
         write_data(&mut data, value)?;
-        let pushed = self.job.log.push(field, &data);
+        match self.job.log.push(field, &data) {
+            Ok(()) => {}
+            Err(Refused::Behind) => return Ok(Some(data)),
+            Err(refused) => return Err(self.refused(refused)),
+        }
         if data.capacity() <= MAX_KEPT_BUFFER {
             BUFFER.set(data);
         }
-        pushed.map_err(|refused| self.refused(refused))
+        Ok(None)
+    }
+
+    /// Waits after a [`push`](Self::push) where waiting is due.
+    async fn settle(&self, field: Field, pushed: Result<Option<Vec<u8>>>) -> Result<()> {
+        // Before all else, so that a loop that ignores errors comes back to the runtime, too.
+        consume_budget().await;
+        let Some(data) = pushed? else { return Ok(()) };
+        tokio::select! {
+            pushed = self.push_when_room(field, &data) => pushed,
+            () = self.job.cancel.cancelled() => Err(stopping()),
+        }
+    }
+
+    async fn push_when_room(&self, field: Field, data: &[u8]) -> Result<()> {
+        loop {
+            self.job.log.room().await;
+            match self.job.log.push(field, data) {
+                // Another task of the handler was faster.
+                Err(Refused::Behind) => {}
+                pushed => return pushed.map_err(|refused| self.refused(refused)),
+            }
+        }
     }
 
     fn refused(&self, refused: Refused) -> OperationError {
         match refused {
-            Refused::Closed => Problem::new(Code::Cancelled, "the job has ended").into(),
+            Refused::Closed | Refused::Behind => stopping(),
             Refused::TooLarge => {
                 self.job.stop(Stop::OutputTooLarge);
                 self.job.output_too_large().into()
             }
         }
     }
-
-    /// Waits after an event where waiting is due.
-    async fn settle(&self, pushed: Result<Pushed>) -> Result<()> {
-        if pushed?.behind {
-            tokio::select! {
-                () = self.job.log.room() => {}
-                () = self.cancelled() => {}
-            }
-        }
-        consume_budget().await;
-        Ok(())
-    }
 }
 
-/// A job that lives no longer than its caller wants it.
-struct Child(Arc<Job>);
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // Nothing happens to one that has ended.
-        self.0.stop(Stop::Requested);
-    }
+fn stopping() -> OperationError {
+    Problem::new(Code::Cancelled, "the job is to stop, or has ended").into()
 }
 
 /// The events of a child job, from [`JobContext::stream`].
 pub struct ChildStream {
     events: EventStream,
-    _child: Child,
+    _child: Owned,
 }
 
 impl Stream for ChildStream {

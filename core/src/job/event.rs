@@ -167,7 +167,7 @@ fn frame_len(digits: usize, field: Field, data: &[u8]) -> usize {
 
 /// Serialises `value` into `out` as one line of JSON.
 ///
-/// serde_json writes no line breaks of its own; a [`RawValue`](serde_json::value::RawValue) may
+/// `serde_json` writes no line breaks of its own; a [`RawValue`](serde_json::value::RawValue) may
 /// carry some, as white space between its tokens, and they become spaces.
 pub(crate) fn write_data<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,

@@ -18,8 +18,8 @@ use crate::store::{Position, Segment, start_of};
 /// each job more memory.
 pub(crate) const SEGMENT_SIZE: usize = 64 * 1024;
 
-/// How many frozen segments may wait for the store before `emit` waits too.
-const MAX_UNSTORED: usize = 4;
+/// How much may wait for the store before `emit` waits too, bytes.
+const MAX_UNSTORED: u64 = 4 * SEGMENT_SIZE as u64;
 
 /// What a frame has beside its data, bytes at most: the id's digits and the fields' names.
 const FRAME_OVERHEAD: usize = 64;
@@ -27,9 +27,9 @@ const FRAME_OVERHEAD: usize = 64;
 /// The live part of one job's log.
 pub(crate) struct Log {
     state: Mutex<State>,
-    /// A segment has been frozen: the task that stores them has work.
+    /// A segment has been frozen, or the log closed: who stores them has to look.
     frozen: Notify,
-    /// A segment has been stored: emitters that waited may go on.
+    /// A segment has been stored, or the log closed: emitters that waited have to look.
     stored: Notify,
     max_bytes: u64,
 }
@@ -60,14 +60,6 @@ enum Phase {
     Ended,
 }
 
-/// An event was added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(crate) struct Pushed {
-    /// Whether the store is behind: the emitter has to wait for [`Log::room`].
-    pub(crate) behind: bool,
-}
-
 /// Why an event was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -75,6 +67,8 @@ pub(crate) enum Refused {
     Closed,
     /// The log would be over its limit.
     TooLarge,
+    /// The store is behind: the emitter has to wait for [`Log::room`].
+    Behind,
 }
 
 /// What a reader gets.
@@ -112,8 +106,8 @@ impl Log {
     }
 
     /// Adds an event and wakes the readers that wait. `data` is one line of JSON.
-    pub(crate) fn push(&self, field: Field, data: &[u8]) -> Result<Pushed, Refused> {
-        let (waiting, froze, behind) = {
+    pub(crate) fn push(&self, field: Field, data: &[u8]) -> Result<(), Refused> {
+        let (waiting, froze) = {
             let mut state = self.lock();
             if state.phase != Phase::Open {
                 return Err(Refused::Closed);
@@ -122,16 +116,24 @@ impl Log {
             if size > self.max_bytes {
                 return Err(Refused::TooLarge);
             }
+            if state.is_behind() {
+                return Err(Refused::Behind);
+            }
+            let unstored = state.unstored.len();
             // Frozen before it would outgrow its buffer, so that a buffer never doubles past it.
-            let full = !state.tail.is_empty()
-                && state.tail.len() + FRAME_OVERHEAD + data.len() > SEGMENT_SIZE;
-            if full {
+            if !state.tail.is_empty()
+                && state.tail.len() + FRAME_OVERHEAD + data.len() > SEGMENT_SIZE
+            {
                 state.freeze();
             }
             let id = state.next;
             write_frame(&mut state.tail, id, field, data);
             state.next += 1;
-            (std::mem::take(&mut state.waiting), full, state.is_behind())
+            // One large event goes to the store at once: it must not stay here uncounted.
+            if state.tail.len() >= SEGMENT_SIZE {
+                state.freeze();
+            }
+            (std::mem::take(&mut state.waiting), state.unstored.len() > unstored)
         };
         if froze {
             self.frozen.notify_one();
@@ -139,7 +141,7 @@ impl Log {
         for (_, waker) in waiting {
             waker.wake();
         }
-        Ok(Pushed { behind })
+        Ok(())
     }
 
     /// Waits until the store has caught up far enough for another event. Cancel-safe.
@@ -157,11 +159,18 @@ impl Log {
         }
     }
 
-    /// The oldest segment that the store doesn't have; waits for one. Cancel-safe.
-    pub(crate) async fn unstored(&self) -> Segment {
+    /// The oldest segment that the store doesn't have; waits for one. `None` once the log is
+    /// closed: then the end takes the rest along. Cancel-safe.
+    pub(crate) async fn unstored(&self) -> Option<Segment> {
         loop {
-            if let Some(segment) = self.lock().unstored.front() {
-                return segment.clone();
+            {
+                let state = self.lock();
+                if state.phase != Phase::Open {
+                    return None;
+                }
+                if let Some(segment) = state.unstored.front() {
+                    return Some(segment.clone());
+                }
             }
             self.frozen.notified().await;
         }
@@ -177,6 +186,7 @@ impl Log {
     pub(crate) fn close(&self) {
         self.lock().phase = Phase::Closed;
         self.stored.notify_waiters();
+        self.frozen.notify_one();
     }
 
     /// The id of the last event so far; 0 if there is none.
@@ -251,7 +261,8 @@ impl Log {
 impl State {
     /// Whether the store has to catch up before there's room for more.
     fn is_behind(&self) -> bool {
-        self.unstored.len() >= MAX_UNSTORED && self.phase == Phase::Open
+        let unstored = self.unstored.front().map_or(0, |first| self.tail_offset - first.offset);
+        unstored >= MAX_UNSTORED && self.phase == Phase::Open
     }
 
     fn freeze(&mut self) {
@@ -268,11 +279,12 @@ impl State {
     }
 
     fn read(&self, position: Position) -> Option<Read> {
-        if position.event + 1 >= self.next {
+        // `position` is whatever a client asks for, so nothing is added to it.
+        if position.event >= self.next - 1 {
             return (self.phase == Phase::Ended).then_some(Read::End);
         }
         let oldest = self.unstored.front().map_or(self.tail_first, |segment| segment.first);
-        if position.event + 1 < oldest {
+        if position.event < oldest - 1 {
             return Some(Read::Stored);
         }
         // At most a handful of segments, and mostly the first one.
@@ -308,7 +320,7 @@ mod tests {
         let (log, mut stored) = (Log::new(u64::MAX), Vec::new());
         for (at, size) in sizes.iter().enumerate() {
             let data = format!("\"{}\"", "x".repeat(*size));
-            let _ = log.push(Field::Output, data.as_bytes()).unwrap();
+            log.push(Field::Output, data.as_bytes()).unwrap();
             while store(at)
                 && let Some(segment) = log.all_unstored().first()
             {
@@ -326,7 +338,8 @@ mod tests {
             stored_at in prop::collection::vec(any::<bool>(), 40),
             from in 0..40u64,
         ) {
-            let (log, stored) = filled(&sizes, |at| stored_at[at]);
+            // Often enough that the store is never too far behind for one more.
+            let (log, stored) = filled(&sizes, |at| stored_at[at] || at % 3 == 0);
             log.close();
             let last = log.last_segment(b"{}");
             log.finish(last);
@@ -365,7 +378,7 @@ mod tests {
         let mut waiting = watched(read(&log, Position::START));
         assert!(waiting.poll().is_pending());
         for data in [b"1", b"2"] {
-            let _ = log.push(Field::Output, data).unwrap();
+            log.push(Field::Output, data).unwrap();
         }
         assert_eq!(waiting.wakes(), 1);
         let Poll::Ready(Read::Frames(bytes, _)) = waiting.poll() else { panic!("no frames") };
@@ -374,7 +387,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_emitter_waits_while_the_store_is_behind() {
-        let (log, _) = filled(&[SEGMENT_SIZE; MAX_UNSTORED + 1], |_| false);
+        let (log, _) = filled(&[SEGMENT_SIZE; 4], |_| false);
+        assert_eq!(log.push(Field::Output, b"1"), Err(Refused::Behind));
         let mut waiting = watched(log.room());
         assert!(waiting.poll().is_pending());
         log.mark_stored();

@@ -1,26 +1,20 @@
 //! A job while it lives: from its acceptance, over its place and its handler's run, to its end.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_util::future::{AbortHandle, Abortable, Aborted};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{self, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, warn};
+use tracing::{error, warn};
 
-use crate::error::OperationError;
 use crate::gate::{Place, Ticket};
 use crate::job::event::{Field, write_data};
+use crate::job::handler::{Handled, Running};
 use crate::job::log::Log;
 use crate::job::{Caller, JobContext, JobId, JobRecord, JobState, Start};
 use crate::problem::{Code, Problem};
@@ -30,9 +24,6 @@ use crate::store::StoreError;
 
 /// How long an aborted handler may take to be dropped before it's taken to block its thread.
 const ABORT_GRACE: Duration = Duration::from_millis(250);
-
-/// A handler that doesn't come back to the runtime for this long blocks its thread.
-const LONG_POLL: Duration = Duration::from_millis(200);
 
 /// How long the engine waits before it asks a failing store again, at first and at most.
 const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -77,8 +68,6 @@ pub(crate) struct Run {
     pub(crate) deadline: Option<Instant>,
     pub(crate) ticket: Ticket,
 }
-
-type Handled = Result<Result<Result<Value, OperationError>, Aborted>, JoinError>;
 
 impl Job {
     pub(crate) fn new(
@@ -131,6 +120,20 @@ impl Job {
         reason
     }
 
+    /// Whether the job is to stop, or has ended.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.get().is_some() || self.cancel.is_cancelled()
+    }
+
+    /// Why a job stops that has no reason of its own: it was called, and its caller's time is over.
+    pub(crate) fn callers_reason(&self) -> Stop {
+        let mut callers = std::iter::successors(self.parent.as_ref(), |job| job.parent.as_ref());
+        match callers.find_map(|job| job.stop.get()) {
+            Some(reason @ (Stop::Deadline | Stop::Shutdown)) => *reason,
+            _ => Stop::Requested,
+        }
+    }
+
     pub(crate) fn output_too_large(&self) -> Problem {
         Problem::new(
             Code::OutputTooLarge,
@@ -140,13 +143,11 @@ impl Job {
 
     /// Runs the job to its end.
     pub(crate) async fn run(self: Arc<Self>, router: Router, run: Run) {
-        let state = tokio::select! {
-            state = self.live(&router, run) => state,
-            never = self.store_segments(&router) => match never {},
-        };
+        let (state, ()) = tokio::join!(self.live(&router, run), self.store_segments(&router));
         self.end(&router, state).await;
     }
 
+    /// The job's life up to its end, which closes the log.
     async fn live(self: &Arc<Self>, router: &Router, run: Run) -> JobState {
         if run.start == Start::OnStream {
             tokio::select! {
@@ -158,19 +159,23 @@ impl Job {
                 }
             }
         }
-        if !run.ticket.is_ready() {
+        let mut ticket = run.ticket;
+        if !ticket.is_ready() {
             self.enter(JobState::Queued);
         }
         let place = tokio::select! {
-            place = run.ticket.place() => place,
+            // In this order, so that a job that was cancelled in time never runs.
+            biased;
             () = self.cancel.cancelled() => return self.outcome(None),
             () = until(run.deadline) => {
                 self.stop(Stop::Deadline);
                 return self.outcome(None);
             }
+            place = ticket.place() => place,
         };
         self.enter(JobState::Running);
-        let own = run.timeout.map(|timeout| Instant::now() + timeout);
+        // A time limit beyond what the clock can tell is none.
+        let own = run.timeout.and_then(|timeout| now().checked_add(timeout));
         let deadline = [own, run.deadline].into_iter().flatten().min();
         let handled = self.handle(router, run.input, place, deadline).await;
         self.outcome(handled)
@@ -186,26 +191,26 @@ impl Job {
     ) -> Option<Handled> {
         let context = JobContext::new(self.clone(), router.clone(), deadline);
         let handler = self.operation.handler.clone();
-        let (abort, registration) = AbortHandle::new_pair();
         let work = async move {
             // The place is taken as long as the handler really runs, even if nobody waits for it.
             let _place = place;
             handler.handle(input, &context).await
         };
-        let mut task = self.spawn(Abortable::new(work, registration));
+        let span = tracing::info_span!("job", id = %self.id, operation = %self.operation.name);
+        let mut running = Running::start(&self.operation, span, work);
         tokio::select! {
-            handled = &mut task => return Some(handled),
+            done = running.done() => return Some(done),
             () = self.cancel.cancelled() => {}
             () = until(deadline) => {
                 self.stop(Stop::Deadline);
             }
         }
-        if let Ok(handled) = timeout(router.config().cancel_grace, &mut task).await {
-            return Some(handled);
+        if let Ok(done) = timeout(router.config().cancel_grace, running.done()).await {
+            return Some(done);
         }
-        abort.abort();
-        if let Ok(handled) = timeout(ABORT_GRACE, &mut task).await {
-            return Some(handled);
+        running.abort();
+        if let Ok(done) = timeout(ABORT_GRACE, running.done()).await {
+            return Some(done);
         }
         self.operation.mark_blocking();
         warn!(
@@ -216,29 +221,12 @@ impl Job {
         None
     }
 
-    /// Starts the handler's task. An operation that is known to block gets a thread of its own.
-    fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
-    where
-        F: Future<Output: Send> + Send + 'static,
-    {
-        let span = tracing::info_span!("job", id = %self.id, operation = %self.operation.name);
-        let work =
-            Timed { work: Box::pin(work), operation: self.operation.clone() }.instrument(span);
-        let runtime = Handle::current();
-        if self.operation.blocks() && runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
-            let blocking = runtime.clone();
-            return runtime.spawn_blocking(move || blocking.block_on(work));
-        }
-        runtime.spawn(work)
-    }
-
     /// How the job ends: as the first reason to stop says, else as the handler did.
     fn outcome(&self, handled: Option<Handled>) -> JobState {
         self.log.close();
         let handled = handled.map(|handled| self.unwrap(handled));
-        // A job whose parent was cancelled has no reason of its own.
         let reason = if handled.is_none() || self.cancel.is_cancelled() {
-            self.stop(Stop::Requested)
+            self.stop(self.callers_reason())
         } else {
             self.stop(Stop::Finished)
         };
@@ -266,24 +254,25 @@ impl Job {
     fn unwrap(&self, handled: Handled) -> Result<JobState, Problem> {
         let name = &self.operation.name;
         match handled {
-            Ok(Ok(Ok(result))) => match serde_json::value::to_raw_value(&result) {
+            Handled::Returned(Ok(result)) => match to_raw_value(&result) {
                 Ok(result) => Ok(JobState::Succeeded(result.into())),
                 Err(error) => Err(Problem::new(Code::Failed, error.to_string())),
             },
-            Ok(Ok(Err(error))) => {
+            Handled::Returned(Err(error)) => {
                 if let Some(source) = error.source() {
                     tracing::debug!(job = %self.id, error = source, "operation `{name}` failed");
                 }
                 Err(error.into_problem())
             }
-            Ok(Err(Aborted)) => Err(Problem::new(Code::Cancelled, "the handler was aborted")),
-            Err(error) => {
-                error!(
-                    operation = %name, job = %self.id, panic = panic_message(error),
-                    "an operation panicked"
-                );
+            Handled::Aborted => Err(Problem::new(Code::Cancelled, "the handler was aborted")),
+            Handled::Panicked(message) => {
+                error!(operation = %name, job = %self.id, message, "an operation panicked");
                 let detail = format!("`{name}` panicked; the server's log has the message");
                 Err(Problem::new(Code::Panic, detail))
+            }
+            Handled::Lost => {
+                let detail = format!("`{name}` could not be run; the server's log says why");
+                Err(Problem::new(Code::Internal, detail))
             }
         }
     }
@@ -309,27 +298,30 @@ impl Job {
         });
     }
 
-    /// Hands frozen segments to the store, as long as the job lives.
-    async fn store_segments(&self, router: &Router) -> Infallible {
-        loop {
-            let segment = self.log.unstored().await;
+    /// Hands frozen segments to the store until the log is closed. The call that is under way then
+    /// is not cut off: the store gets one call after the other.
+    async fn store_segments(&self, router: &Router) {
+        while let Some(segment) = self.log.unstored().await {
             let append = || router.store().append(self.id, segment.clone());
             match self.persist(append).await {
                 Ok(()) => self.log.mark_stored(),
                 Err(full) => {
                     warn!(job = %self.id, operation = %self.operation.name, "{full}");
                     self.stop(Stop::OutputTooLarge);
-                    // The handler stops soon; what it still emits is bounded by the log.
-                    std::future::pending().await
+                    self.log.close();
                 }
             }
         }
     }
 
     /// Stores the end, then tells it: a reader never sees an end that the store doesn't hold.
-    async fn end(&self, router: &Router, state: JobState) {
-        let state = self.bounded(state, router);
-        let data = end_data(&state);
+    async fn end(&self, router: &Router, mut state: JobState) {
+        let mut data = end_data(&state);
+        // A result, or an error, counts for the log's limit like all output.
+        if data.len() as u64 > router.config().max_log.as_u64() {
+            state = JobState::Failed(self.output_too_large());
+            data = end_data(&state);
+        }
         let last = self.log.last_segment(&data);
         let mut record = self.record();
         record.state = state;
@@ -337,25 +329,14 @@ impl Job {
         record.last_event = last.last;
         let mut rest = self.log.all_unstored();
         rest.push(last.clone());
-        let stored = self.persist(|| router.store().end(&record, rest.clone())).await;
-        if let Err(error) = stored {
-            error!(job = %self.id, "the store refused a job's end: {error}");
+        while let Err(full) = self.persist(|| router.store().end(&record, rest.clone())).await {
+            error!(job = %self.id, "the store refused a job's end: {full}; asking again");
+            sleep(STORE_RETRY.1).await;
         }
-        self.log.finish(last);
+        // Who has read the end finds the job ended.
         self.record.send_replace(record);
+        self.log.finish(last);
         router.forget(self.id);
-    }
-
-    /// A result counts for the log's limit like all output.
-    fn bounded(&self, state: JobState, router: &Router) -> JobState {
-        match state {
-            JobState::Succeeded(result)
-                if result.get().len() as u64 > router.config().max_log.as_u64() =>
-            {
-                JobState::Failed(self.output_too_large())
-            }
-            state => state,
-        }
     }
 
     /// Asks the store until it answers. Only a full store's error comes back.
@@ -405,37 +386,7 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn panic_message(error: JoinError) -> String {
-    match error.try_into_panic() {
-        Ok(panic) => match panic.downcast::<String>() {
-            Ok(message) => *message,
-            Err(panic) => panic.downcast_ref::<&str>().copied().unwrap_or("no message").to_owned(),
-        },
-        Err(_) => "the runtime went down".to_owned(),
-    }
-}
-
-/// A handler's future under a stop-watch: one that keeps its thread too long is warned of, and gets
-/// a thread of its own from its next job on.
-struct Timed<F> {
-    work: Pin<Box<F>>,
-    operation: Arc<Operation>,
-}
-
-impl<F: Future> Future for Timed<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let begun = Instant::now();
-        let polled = self.work.as_mut().poll(cx);
-        let took = begun.elapsed();
-        if took > LONG_POLL && self.operation.mark_blocking() {
-            warn!(
-                operation = %self.operation.name, ?took,
-                "an operation blocked its thread; it runs on one of its own from now on (long work \
-                 belongs into `JobContext::blocking`)"
-            );
-        }
-        polled
-    }
+/// By the clock of the runtime, which tests can pause.
+fn now() -> Instant {
+    time::Instant::now().into_std()
 }

@@ -25,22 +25,29 @@ static NEXT_READER: AtomicUsize = AtomicUsize::new(0);
 /// itself.
 pub struct FrameReader {
     id: JobId,
-    /// The live part, if the job ran when the reader came.
-    log: Option<Arc<Log>>,
+    source: Source,
     store: Arc<dyn Store>,
     position: Position,
     reader: usize,
 }
 
+/// Where the end of the log is.
+pub(crate) enum Source {
+    /// The job ran when the reader came: this is its log's live part.
+    Live(Arc<Log>),
+    /// The job had ended: all is in the store, up to the event of this id.
+    Ended(u64),
+}
+
 impl FrameReader {
     pub(crate) fn new(
         id: JobId,
-        log: Option<Arc<Log>>,
+        source: Source,
         store: Arc<dyn Store>,
         position: Position,
     ) -> Self {
         let reader = NEXT_READER.fetch_add(1, Ordering::Relaxed);
-        Self { id, log, store, position, reader }
+        Self { id, source, store, position, reader }
     }
 
     /// The next frames, as many as are ready and stand in one piece; waits if there are none yet.
@@ -49,22 +56,26 @@ impl FrameReader {
     /// Cancel-safe: nothing is lost if the future is dropped.
     ///
     /// # Errors
-    /// What the store says when it can't give an older part.
+    /// What the store says when it can't give an older part; [`StoreError::Forgotten`] if it has it
+    /// no longer.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
-            if let Some(log) = &self.log {
-                match poll_fn(|cx| log.poll_read(cx, self.reader, self.position)).await {
-                    Read::Frames(bytes, position) => {
-                        self.position = position;
-                        return Ok(Some(bytes));
+            match &self.source {
+                Source::Live(log) => {
+                    match poll_fn(|cx| log.poll_read(cx, self.reader, self.position)).await {
+                        Read::Frames(bytes, position) => {
+                            self.position = position;
+                            return Ok(Some(bytes));
+                        }
+                        Read::End => return Ok(None),
+                        Read::Stored => {}
                     }
-                    Read::End => return Ok(None),
-                    Read::Stored => {}
                 }
+                Source::Ended(last) if self.position.event >= *last => return Ok(None),
+                Source::Ended(_) => {}
             }
-            let Some(segment) = self.store.read(self.id, self.position).await? else {
-                return Ok(None);
-            };
+            let segment = self.store.read(self.id, self.position).await?;
+            let segment = segment.ok_or(StoreError::Forgotten(self.id))?;
             let bytes = segment.after(self.position);
             self.position = segment.end();
             if !bytes.is_empty() {
@@ -76,7 +87,7 @@ impl FrameReader {
 
 impl Drop for FrameReader {
     fn drop(&mut self) {
-        if let Some(log) = &self.log {
+        if let Source::Live(log) = &self.source {
             log.forget(self.reader);
         }
     }
@@ -84,11 +95,11 @@ impl Drop for FrameReader {
 
 /// A job's events as a [`Stream`], from [`Router::execute_job`](crate::Router::execute_job).
 ///
-/// It ends after the `end` event. Dropping it doesn't touch the job.
+/// It ends after the `end` event, or after an error. Dropping it doesn't touch the job.
 pub struct EventStream {
     state: State,
-    /// Events that were read and not yet taken.
-    ready: VecDeque<Event>,
+    /// What was read and not yet taken.
+    ready: VecDeque<Result<Event, StoreError>>,
 }
 
 enum State {
@@ -120,7 +131,11 @@ impl Stream for EventStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(event)));
+                if event.is_err() {
+                    self.state = State::Done;
+                    self.ready.clear();
+                }
+                return Poll::Ready(Some(event));
             }
             match std::mem::replace(&mut self.state, State::Done) {
                 State::Idle(mut reader) => {
@@ -135,9 +150,9 @@ impl Stream for EventStream {
                         return Poll::Pending;
                     }
                     Poll::Ready((reader, Ok(Some(bytes)))) => {
-                        self.ready.extend(
-                            frames(&bytes).filter_map(|(id, frame)| Event::parse(id, frame)),
-                        );
+                        self.ready.extend(frames(&bytes).map(|(id, frame)| {
+                            Event::parse(id, frame).ok_or(StoreError::Unreadable(id))
+                        }));
                         self.state = State::Idle(reader);
                     }
                     Poll::Ready((_, Ok(None))) => return Poll::Ready(None),

@@ -69,7 +69,13 @@ impl RouterError {
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Store(_) => Code::StoreUnavailable,
         };
-        let problem = Problem::new(code, self.to_string());
+        let detail = match self {
+            Self::Store(StoreError::Unavailable(_)) => {
+                "the store is not available; the server's log says why".to_owned()
+            }
+            _ => self.to_string(),
+        };
+        let problem = Problem::new(code, detail);
         match self {
             Self::UnknownOperation { did_you_mean: Some(name), .. } => {
                 problem.with("did_you_mean", name.as_str())

@@ -1,7 +1,6 @@
 //! A router's start: from what is linked to what is served.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,20 +8,18 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, JobsConfig};
 use crate::gate::Gate;
 use crate::plugin::{Linked, Plugin, PluginContext, PluginRegistration, Started};
 use crate::registry::Registry;
-use crate::router::{Inner, Router, StartError};
+use crate::router::shutdown::shut_down;
+use crate::router::{Inner, MAX_DEPTH, Router, StartError};
 use crate::schema::InputSchema;
 use crate::store::Store;
 use crate::suggest::nearest;
 
 /// How long a plugin's start may take.
-const START_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How long a plugin may take to shut down again when a later one has failed to start.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
+const START_PATIENCE: Duration = Duration::from_mins(1);
 
 impl Router {
     /// Starts the plugins of `linked` in their order and serves their operations.
@@ -46,22 +43,24 @@ impl Router {
                     plugins,
                     store,
                     gate: Gate::new(config.jobs.max_running, config.jobs.max_queued),
+                    calls: Gate::new(max_calls(&config.jobs), 0),
                     config: config.jobs,
-                    jobs: Default::default(),
+                    live: Mutex::default(),
                     tasks: TaskTracker::new(),
-                    closed: AtomicBool::new(false),
                 }),
             }),
             Err(error) => {
-                for (name, plugin) in plugins.iter().rev() {
-                    if timeout(SHUTDOWN_PATIENCE, plugin.shutdown()).await.is_err() {
-                        tracing::warn!("plugin `{name}` did not shut down");
-                    }
-                }
+                shut_down(&plugins).await;
                 Err(error)
             }
         }
     }
+}
+
+/// How many jobs that others called there may be: a call of every depth for each job that runs, and
+/// as many more as may wait.
+fn max_calls(jobs: &JobsConfig) -> usize {
+    jobs.max_running.saturating_mul(MAX_DEPTH).saturating_add(jobs.max_queued)
 }
 
 /// What can be known to be wrong before anything has started.

@@ -43,15 +43,27 @@ struct Stored {
     cost: u64,
 }
 
+impl Stored {
+    /// Whether `segment` has been taken already: a call that seemed to fail is made again.
+    fn has(&self, segment: &Segment) -> bool {
+        self.segments.last().is_some_and(|last| last.last >= segment.last)
+    }
+}
+
 impl MemoryStore {
     /// A store of at most `capacity` bytes that forgets a job `retention` after its end.
     pub fn new(capacity: u64, retention: Duration) -> Self {
         Self { capacity, retention, jobs: Mutex::default() }
     }
 
+    /// What is kept, without the jobs whose time is over.
     fn lock(&self) -> MutexGuard<'_, Jobs> {
         // No caller's code runs under the lock, so nothing is half done if a thread died in it.
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(limit) = Timestamp::now().checked_sub(self.retention) {
+            jobs.forget_ended_before(limit);
+        }
+        jobs
     }
 
     fn full(&self) -> StoreError {
@@ -60,6 +72,23 @@ impl MemoryStore {
 }
 
 impl Jobs {
+    /// Adds to the log of a job.
+    fn add(&mut self, id: JobId, segments: Vec<Segment>, cost: u64) {
+        if let Some(job) = self.by_id.get_mut(&id) {
+            job.segments.extend(segments);
+            job.cost += cost;
+            self.used += cost;
+        }
+    }
+
+    fn end(&mut self, record: &JobRecord) {
+        if let Some(job) = self.by_id.get_mut(&record.id) {
+            job.record = record.clone();
+            self.ended.insert(self.ends, record.id);
+            self.ends += 1;
+        }
+    }
+
     /// Forgets ended jobs until `more` bytes fit into `capacity`. Returns whether they do.
     fn make_room(&mut self, capacity: u64, more: u64) -> bool {
         while self.used + more > capacity && self.forget_first_ended() {}
@@ -91,8 +120,8 @@ impl Store for MemoryStore {
     async fn accept(&self, job: &JobRecord) -> Result<(), StoreError> {
         let cost = RECORD_COST + job.input.get().len() as u64;
         let mut jobs = self.lock();
-        if let Ok(limit) = Timestamp::now().checked_sub(self.retention) {
-            jobs.forget_ended_before(limit);
+        if jobs.by_id.contains_key(&job.id) {
+            return Ok(());
         }
         if !jobs.make_room(self.capacity, cost) {
             return Err(self.full());
@@ -105,31 +134,28 @@ impl Store for MemoryStore {
     async fn append(&self, id: JobId, segment: Segment) -> Result<(), StoreError> {
         let cost = segment.bytes.len() as u64;
         let mut jobs = self.lock();
+        if jobs.by_id.get(&id).ok_or_else(|| unknown(id))?.has(&segment) {
+            return Ok(());
+        }
         if !jobs.make_room(self.capacity, cost) {
             return Err(self.full());
         }
-        jobs.used += cost;
-        let job = jobs.by_id.get_mut(&id).ok_or_else(|| unknown(id))?;
-        job.cost += cost;
-        job.segments.push(segment);
+        jobs.add(id, vec![segment], cost);
         Ok(())
     }
 
     async fn end(&self, job: &JobRecord, rest: Vec<Segment>) -> Result<(), StoreError> {
-        let result =
-            if let JobState::Succeeded(result) = &job.state { result.get().len() } else { 0 };
-        let log: usize = rest.iter().map(|segment| segment.bytes.len()).sum();
-        let cost = (result + log) as u64;
         let mut jobs = self.lock();
+        let stored = jobs.by_id.get(&job.id).ok_or_else(|| unknown(job.id))?;
+        if stored.record.state.is_end() {
+            return Ok(());
+        }
+        let rest: Vec<_> = rest.into_iter().filter(|segment| !stored.has(segment)).collect();
+        let log: usize = rest.iter().map(|segment| segment.bytes.len()).sum();
+        let cost = (log + size(&job.state)) as u64;
         jobs.make_room(self.capacity, cost);
-        jobs.used += cost;
-        let stored = jobs.by_id.get_mut(&job.id).ok_or_else(|| unknown(job.id))?;
-        stored.cost += cost;
-        stored.record = job.clone();
-        stored.segments.extend(rest);
-        let end = jobs.ends;
-        jobs.ends += 1;
-        jobs.ended.insert(end, job.id);
+        jobs.add(job.id, rest, cost);
+        jobs.end(job);
         Ok(())
     }
 
@@ -155,4 +181,13 @@ impl Store for MemoryStore {
 
 fn unknown(id: JobId) -> StoreError {
     StoreError::Unavailable(format!("job {id} was never accepted"))
+}
+
+/// What a state holds, bytes.
+fn size(state: &JobState) -> usize {
+    match state {
+        JobState::Succeeded(result) => result.get().len(),
+        JobState::Failed(problem) => serde_json::to_vec(problem).map_or(0, |json| json.len()),
+        _ => 0,
+    }
 }

@@ -1,1 +1,31 @@
-//! Skep operations that run models in worker processes: spawn, list, get, delete, logs
+//! Operations that run models in processes of their own. Linking the crate serves them:
+//! `use skep_worker as _;`.
+//!
+//! A *worker* is a child process that holds one model: the server's own program, started as `skep
+//! worker`. The two speak JSON lines over its pipes. It's a process so that a model that crashes,
+//! or takes all memory, hurts its own jobs only, and so that its memory is free once it's gone.
+//!
+//! The server's side:
+//!
+//! - `plugin.rs`: the operations
+//! - `catalog.rs`: the workers that run
+//! - `running.rs`: one worker, its queue, its end
+//! - `process.rs`: its process and its pipes
+//! - `log.rs`: what it said last
+//!
+//! Between the two, `protocol.rs`: the lines.
+//!
+//! The worker's side, `command.rs` and `answer.rs`, which alone know the engine (`skep-engine`).
+//!
+//! What is deliberately absent: a worker that outlives its server. It ends with its standard input,
+//! so nothing has to be found and cleaned up after a crash.
+
+mod answer;
+mod catalog;
+mod command;
+mod hive;
+mod log;
+mod plugin;
+mod process;
+mod protocol;
+mod running;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 use skep::job::{Caller, JobRequest};
 use skep::problem::Code;
@@ -25,6 +26,16 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The states that jobs are listed by.
 const STATES: [&str; 6] = ["scheduled", "queued", "running", "succeeded", "failed", "cancelled"];
 
+/// The answer to `POST /v1/jobs`.
+#[derive(Serialize)]
+struct Created<'a> {
+    job_id: JobId,
+    sse_url: String,
+    state: &'static str,
+    operation: &'a str,
+    created_at: String,
+}
+
 impl Http {
     /// `POST /v1/jobs`.
     pub(crate) async fn create_job(&self, request: Request<Incoming>) -> Answer {
@@ -33,16 +44,14 @@ impl Http {
         job_headers(request.headers(), &mut job)?;
         (job.operation, job.input) = split(self.json_body(request).await?)?;
         let job = self.router.create_job(job).await?;
-        let mut response = body::json(
-            StatusCode::CREATED,
-            &json!({
-                "job_id": job.id,
-                "sse_url": format!("{}/stream", path(job.id)),
-                "state": job.state.as_str(),
-                "operation": &*job.operation,
-                "created_at": job.created_at,
-            }),
-        );
+        let created = Created {
+            job_id: job.id,
+            sse_url: format!("{}/stream", path(job.id)),
+            state: job.state.as_str(),
+            operation: &job.operation,
+            created_at: job.created_at.to_string(),
+        };
+        let mut response = body::json(StatusCode::CREATED, &created);
         response.headers_mut().insert(header::LOCATION, location(job.id));
         Ok(response)
     }

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p skep-engine --example speed -- MODEL.gguf [RUNS]`
 
+#![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::PathBuf;

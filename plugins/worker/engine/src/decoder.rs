@@ -114,7 +114,9 @@ impl Decoder {
         let output = self.output.as_ref().unwrap_or(&self.embedding);
         output.apply(&self.last, &mut self.scores)?;
         if let Some(cap) = self.config.score_cap {
-            self.scores.iter_mut().for_each(|score| *score = cap * (*score / cap).tanh());
+            for score in &mut self.scores {
+                *score = cap * (*score / cap).tanh();
+            }
         }
         Ok(&self.scores)
     }
@@ -124,7 +126,9 @@ impl Decoder {
         let start = self.cache.tokens().len();
         let positions = start..start + tokens.len();
         let mut rows = self.embedding.rows(tokens)?;
-        rows.iter_mut().for_each(|value| *value *= config.embedding_scale);
+        for value in &mut rows {
+            *value *= config.embedding_scale;
+        }
 
         let global = self.global_rope.angles(positions.clone());
         let local = self.local_rope.as_ref().map(|rope| rope.angles(positions));

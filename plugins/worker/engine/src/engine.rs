@@ -146,7 +146,8 @@ impl Engine {
                 self.write(request, &mut sampler, &mut text, &mut usage, on_step)?
             }
         };
-        let timings = Timings { prompt: prompt_time, generation: started.elapsed() - prompt_time };
+        let generation = started.elapsed().saturating_sub(prompt_time);
+        let timings = Timings { prompt: prompt_time, generation };
         Ok(Generation { text, finish_reason, usage, timings })
     }
 
@@ -233,59 +234,5 @@ impl Engine {
             let _ = on_step(Step::Token { text: &held });
         }
         Ok(reason)
-    }
-}
-#[cfg(test)]
-mod zz_debug {
-    use super::*;
-    #[test]
-    fn dump() {
-        for (which, name) in
-            [("s", "SmolLM2-135M-Instruct.Q4_1.gguf"), ("g", "gemma-3-270m-q4_k_m.gguf")]
-        {
-            let path = format!("/work/main/target/models/{name}");
-            let mut e = Engine::load(Path::new(&path), 4096, &mut |_, _| {}).unwrap();
-            let mut prompts = vec![];
-            for p in [
-                "The capital of France is",
-                "1, 2, 3, 4, 5,",
-                "The Eiffel Tower is in the city of",
-                "Once upon a time, there was",
-            ] {
-                prompts.push(e.encode(&Prompt::Text(p.into())).unwrap());
-            }
-            if which == "s" {
-                prompts.push(
-                    e.encode(&Prompt::Messages(vec![crate::Message {
-                        role: "user".into(),
-                        content: "What is the capital of France?".into(),
-                    }]))
-                    .unwrap(),
-                );
-            }
-            let mut lines = String::new();
-            for p in prompts {
-                lines += &p.iter().map(|t| t.to_string()).collect::<Vec<_>>().join(" ");
-                lines += "\n";
-                e.clear_cache();
-                for b in p.chunks(std::env::var("B").map_or(BATCH, |b| b.parse().unwrap())) {
-                    e.decoder.read(b).unwrap();
-                }
-                let s = e.decoder.scores().unwrap().to_vec();
-                std::fs::write(
-                    format!("/tmp/us_{which}_{}.f32", p.len()),
-                    s.iter().flat_map(|f| f.to_le_bytes()).collect::<Vec<u8>>(),
-                )
-                .unwrap();
-                let mut idx: Vec<usize> = (0..s.len()).collect();
-                idx.sort_by(|a, b| s[*b].total_cmp(&s[*a]));
-                println!(
-                    "{which} {} {:?}",
-                    p.len(),
-                    idx[..6].iter().map(|i| (*i, s[*i])).collect::<Vec<_>>()
-                );
-            }
-            std::fs::write(format!("/tmp/toks_{which}.txt"), lines).unwrap();
-        }
     }
 }

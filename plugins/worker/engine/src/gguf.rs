@@ -6,6 +6,7 @@
 
 mod metadata;
 mod source;
+mod widen;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -126,10 +127,14 @@ impl Gguf {
         let (loaded, total) = (self.loaded_bytes, self.total_bytes);
         let data =
             self.source.bytes_at(self.data_start + tensor.offset, tensor.bytes, &mut |bytes| {
-                progress(loaded + bytes, total)
+                progress(loaded + bytes, total);
             })?;
         self.loaded_bytes += tensor.bytes as u64;
-        Ok(tensor.kind.from_data(Cow::Owned(data)))
+        // Candle computes with Q8_0 several times faster than with Q5_0.
+        Ok(match tensor.kind {
+            GgmlDType::Q5_0 => GgmlDType::Q8_0.from_data(Cow::Owned(widen::q5_0_to_q8_0(&data))),
+            kind => kind.from_data(Cow::Owned(data)),
+        })
     }
 
     /// Takes a tensor of one dimension out of the file, as numbers.
@@ -180,13 +185,11 @@ impl TensorInfo {
             .filter(|_| whole)
             .and_then(|values| (values / block).checked_mul(kind.type_size() as u64))
             .and_then(|bytes| usize::try_from(bytes).ok());
-        match (values, bytes) {
-            (Some(values), Some(bytes)) => Ok(Self { shape, kind, offset, values, bytes }),
-            _ => {
-                let detail = format!("the tensor `{name}` has the shape {shape:?} in {kind:?}");
-                Err(source.invalid(detail))
-            }
-        }
+        let (Some(values), Some(bytes)) = (values, bytes) else {
+            let detail = format!("the tensor `{name}` has the shape {shape:?} in {kind:?}");
+            return Err(source.invalid(detail));
+        };
+        Ok(Self { shape, kind, offset, values, bytes })
     }
 }
 

@@ -1,7 +1,7 @@
 //! From text to tokens and back, by the vocabulary in the file.
 //!
 //! The ids are llama.cpp's, to the token: a model knows its text by them. Two kinds of vocabulary are
-//! known, `gpt2` (byte pairs, [`bpe`]) and `llama` (SentencePiece with scores, [`spm`]).
+//! known, `gpt2` (byte pairs, [`bpe`]) and `llama` (`SentencePiece` with scores, [`spm`]).
 
 mod bpe;
 mod merge;
@@ -233,11 +233,11 @@ fn kinds(metadata: &mut Metadata, count: usize) -> Result<Vec<TokenKind>, Engine
     }
     Ok(numbers
         .into_iter()
-        .map(|number| match number as u32 {
-            2 | 3 => TokenKind::Control,
-            4 => TokenKind::UserDefined,
-            5 => TokenKind::Unused,
-            6 => TokenKind::Byte,
+        .map(|number| match number {
+            2.0 | 3.0 => TokenKind::Control,
+            4.0 => TokenKind::UserDefined,
+            5.0 => TokenKind::Unused,
+            6.0 => TokenKind::Byte,
             _ => TokenKind::Normal,
         })
         .collect())

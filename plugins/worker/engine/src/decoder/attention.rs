@@ -29,7 +29,8 @@ impl Attention {
         let tokens = cache.head(0).keys.len() / self.head_size;
         let queries_per_head = self.heads / cache.heads();
 
-        // Each part is written by one thread; the locks tell the compiler so, and are never waited for.
+        // Each part is written by one thread; the locks tell the compiler so, and are never
+        // waited for.
         let parts: Vec<_> = sums.chunks_exact_mut(self.head_size).map(Mutex::new).collect();
         let work = |range: Range<usize>| {
             let mut weights = Vec::with_capacity(tokens);

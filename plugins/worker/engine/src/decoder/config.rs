@@ -137,6 +137,7 @@ impl Config {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^24")]
 fn root(size: usize) -> f32 {
     (size as f32).sqrt()
 }

@@ -1,4 +1,5 @@
 //! Arithmetic on slices, in shapes that the compiler turns into vector instructions.
+#![allow(clippy::cast_precision_loss, reason = "lengths are far below 2^24")]
 
 /// Sums that are kept side by side, since a compiler may not reorder a sum of floats.
 const LANES: usize = 32;
@@ -73,9 +74,13 @@ pub(super) fn rms_norm(rows: &mut [f32], weights: &[f32], epsilon: f32) {
 /// Turns scores into probabilities.
 pub(super) fn softmax(scores: &mut [f32]) {
     let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    scores.iter_mut().for_each(|score| *score = exp(*score - highest));
+    for score in scores.iter_mut() {
+        *score = exp(*score - highest);
+    }
     let scale = 1.0 / scores.iter().sum::<f32>();
-    scores.iter_mut().for_each(|score| *score *= scale);
+    for score in scores {
+        *score *= scale;
+    }
 }
 
 /// e^x to within two units in the last place. It has no branches, unlike the one of the standard
@@ -130,7 +135,8 @@ mod tests {
         let numbers: Vec<f32> = (1..=70).map(|n| n as f32).collect();
         for length in [0, 1, 31, 32, 33, 70] {
             let squares: usize = (1..=length).map(|n| n * n).sum();
-            assert_eq!(dot(&numbers[..length], &numbers[..length]), squares as f32);
+            let product = dot(&numbers[..length], &numbers[..length]);
+            assert!((product - squares as f32).abs() < 0.5, "{length}: {product}");
         }
     }
 

@@ -1,4 +1,5 @@
 //! Rotary positions: queries and keys are turned by angles that grow with their place in the text.
+#![allow(clippy::cast_precision_loss, reason = "positions are far below 2^52")]
 
 use std::ops::Range;
 
@@ -40,7 +41,7 @@ impl Rope {
         let turn = |position: usize| {
             self.speeds.iter().map(move |speed| {
                 let (sine, cosine) = (position as f64 * speed).sin_cos();
-                (cosine as f32, sine as f32)
+                (single(cosine), single(sine))
             })
         };
         let turns = positions.flat_map(turn).collect();
@@ -78,6 +79,12 @@ impl Angles {
             }
         }
     }
+}
+
+/// Angles are computed in double precision: they grow with the text, and their error with them.
+#[expect(clippy::cast_possible_truncation, reason = "what is lost is below a single's precision")]
+fn single(number: f64) -> f32 {
+    number as f32
 }
 
 fn turned([a, b]: [f32; 2], (cosine, sine): (f32, f32)) -> [f32; 2] {

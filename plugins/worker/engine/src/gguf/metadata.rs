@@ -1,4 +1,9 @@
 //! The metadata of a GGUF file: typed values by name.
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "writers put single precision into wider fields, and small numbers into lists"
+)]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

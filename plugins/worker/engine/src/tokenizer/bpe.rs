@@ -79,7 +79,8 @@ impl Bpe {
     }
 
     pub(super) fn encode(&self, text: &str, tokens: &mut Vec<u32>) {
-        let mut words = vec![0..text.len()];
+        let whole = 0..text.len();
+        let mut words = vec![whole];
         for splitter in &self.splitters {
             words = words.into_iter().flat_map(|word| splitter.split(text, word)).collect();
         }

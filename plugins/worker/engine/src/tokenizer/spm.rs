@@ -1,5 +1,5 @@
-//! SentencePiece with scores: characters are joined to the token with the best score, and what is no
-//! token is written byte by byte.
+//! `SentencePiece` with scores: characters are joined to the token with the best score, and what is
+//! no token is written byte by byte.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,15 +58,12 @@ impl Spm {
             Some((self.ranks[id as usize], (left.0, right.1)))
         });
         for (start, end) in pieces {
-            match token(start, end) {
-                Some(id) => tokens.push(id),
-                None => {
-                    let bytes = text[start..end].bytes();
-                    tokens.extend(
-                        bytes.filter_map(|byte| self.bytes[usize::from(byte)].or(self.unknown)),
-                    );
-                }
+            if let Some(id) = token(start, end) {
+                tokens.push(id);
+                continue;
             }
+            let token = |byte: u8| self.bytes[usize::from(byte)].or(self.unknown);
+            tokens.extend(text[start..end].bytes().filter_map(token));
         }
     }
 }

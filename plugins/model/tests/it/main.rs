@@ -1,0 +1,5 @@
+//! Behaviour of the operations, through a router.
+
+mod import;
+mod keep;
+mod support;

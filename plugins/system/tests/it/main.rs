@@ -1,0 +1,3 @@
+//! Behaviour of the operations, through a router.
+
+mod system;

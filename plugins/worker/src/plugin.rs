@@ -1,0 +1,290 @@
+//! The operations.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use skep::prelude::*;
+use skep::problem::Code;
+
+use crate::catalog::{Catalog, last_lines};
+use crate::hive::HiveId;
+use crate::log::{KEPT_LINES, LogEntry};
+use crate::process::Program;
+use crate::protocol::{Answer, Ask, Generate, Load, Say, Token};
+use crate::running::{Backend, Replies, Running, Stop, Worker};
+
+struct Workers {
+    catalog: Arc<Catalog>,
+    context: usize,
+}
+
+/// How workers are started.
+#[skep::data]
+#[serde(default)]
+struct Config {
+    /// The most tokens that a worker keeps, prompt and answer together; fewer if its model was
+    /// trained for fewer. It costs memory.
+    #[schemars(range(min = 1))]
+    context: usize,
+    /// How many threads a worker computes with; one a core if absent.
+    #[schemars(range(min = 1))]
+    threads: Option<usize>,
+    /// How many workers may run at once.
+    max_workers: usize,
+    /// The program that is started as a worker, with its arguments; by default this one, as `skep
+    /// worker`. For those who wrap it, as in `["nice", "skep", "worker"]`.
+    command: Option<Vec<String>>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { context: skep_engine::DEFAULT_CONTEXT, threads: None, max_workers: 8, command: None }
+    }
+}
+
+/// What `model_locate` tells, as far as it's needed here.
+#[derive(serde::Deserialize)]
+struct Location {
+    path: String,
+    model: Model,
+}
+
+#[derive(serde::Deserialize)]
+struct Model {
+    id: String,
+    architecture: String,
+}
+
+/// What `worker_logs` did.
+#[skep::data]
+struct Told {
+    /// How many lines were emitted.
+    lines: u64,
+}
+
+/// Processes that hold models: spawn, list, get, delete, logs.
+#[skep::plugin(name = "worker", config = Config)]
+impl Workers {
+    async fn start(cx: PluginContext<Config>) -> Result<Self> {
+        let Config { context, threads, max_workers, command } = cx.config;
+        let program = Program::new(command, threads)?;
+        Ok(Self { catalog: Arc::new(Catalog::new(program, max_workers)), context })
+    }
+
+    async fn shutdown(&self) {
+        self.catalog.shut_down().await;
+    }
+
+    async fn health(&self) -> Health {
+        if self.catalog.program().is_there() {
+            return Health::Healthy;
+        }
+        Health::Unhealthy("the program that is started as a worker is gone".to_owned())
+    }
+
+    /// Start a worker: a process that loads a model and keeps it.
+    ///
+    /// How far the load is comes as progress, in bytes. Cancelling the job ends the process.
+    #[operation]
+    async fn worker_spawn(
+        &self,
+        /// The id of the model, as `model_list` has it.
+        model: String,
+        /// What to compute with.
+        #[default(Backend::Cpu)]
+        worker: Backend,
+        /// Which of these devices to compute on.
+        #[default(0)]
+        #[schemars(range(max = 0))]
+        device: u32,
+        /// The hive to start it on.
+        #[default(HiveId::Localhost)]
+        hive_id: HiveId,
+        job: &JobContext,
+    ) -> Result<Worker> {
+        let (Backend::Cpu, 0, HiveId::Localhost) = (worker, device, hive_id) else {
+            unreachable!("the schema refused it")
+        };
+        let Location { path, model } = locate(job, &model).await?;
+        let running = self.catalog.start(&model.id, &model.architecture)?;
+        let unwanted = StopOnDrop(Some(running.clone()));
+        match load(&running, Load { path, context: self.context }, job).await {
+            Ok(()) => {
+                unwanted.disarm();
+                Ok(running.view())
+            }
+            Err(error) => {
+                drop(unwanted);
+                // The job ends when the process has.
+                running.gone().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// List the workers that run, the oldest first.
+    #[operation(read_only, idempotent)]
+    async fn worker_list(
+        &self,
+        /// The hive whose workers are listed.
+        #[default(HiveId::Localhost)]
+        hive_id: HiveId,
+    ) -> Result<Vec<Worker>> {
+        let HiveId::Localhost = hive_id;
+        Ok(self.catalog.list().iter().map(|running| running.view()).collect())
+    }
+
+    /// Show one worker.
+    #[operation(read_only, idempotent)]
+    async fn worker_get(
+        &self,
+        /// The worker's id.
+        id: String,
+        /// The hive that it runs on.
+        #[default(HiveId::Localhost)]
+        hive_id: HiveId,
+    ) -> Result<Worker> {
+        let HiveId::Localhost = hive_id;
+        Ok(self.catalog.find(&id)?.view())
+    }
+
+    /// End a worker. The jobs that it has fail with `worker-deleted`.
+    #[operation(destructive)]
+    async fn worker_delete(
+        &self,
+        /// The worker's id.
+        id: String,
+        /// The hive that it runs on.
+        #[default(HiveId::Localhost)]
+        hive_id: HiveId,
+    ) -> Result<Worker> {
+        let HiveId::Localhost = hive_id;
+        let running = self.catalog.find(&id)?;
+        running.stop(Stop::Deleted);
+        running.gone().await;
+        Ok(running.view())
+    }
+
+    /// Read the log of a worker, oldest line first; the last 1000 lines are kept.
+    #[operation(read_only, idempotent, emits = LogEntry)]
+    async fn worker_logs(
+        &self,
+        /// The worker's id.
+        id: String,
+        /// With how many of the last lines to begin; all that are kept if absent.
+        tail: Option<usize>,
+        /// Go on with the lines that come, until the job is cancelled or the worker ends.
+        #[default(false)]
+        follow: bool,
+        /// The hive that it runs on.
+        #[default(HiveId::Localhost)]
+        hive_id: HiveId,
+        job: &JobContext,
+    ) -> Result<Told> {
+        let HiveId::Localhost = hive_id;
+        let running = self.catalog.find(&id)?;
+        let log = &running.log;
+        let mut position = log.before_last(tail.unwrap_or(KEPT_LINES));
+        let mut lines = 0;
+        loop {
+            let (entries, end) = log.read(position);
+            position = end;
+            for entry in entries {
+                job.emit(&entry).await?;
+                lines += 1;
+            }
+            let goes_on = follow
+                && tokio::select! {
+                    grows = log.grows(position) => grows,
+                    () = job.cancelled() => false,
+                };
+            if !goes_on {
+                return Ok(Told { lines });
+            }
+        }
+    }
+
+    /// Generate a text on a worker.
+    #[operation(hidden, emits = Token)]
+    async fn worker_infer(
+        &self,
+        /// The worker's id.
+        worker_id: String,
+        /// What to generate.
+        request: Generate,
+        job: &JobContext,
+    ) -> Result<Answer> {
+        let running = self.catalog.find(&worker_id)?;
+        let answer = ask(&running, Ask::Infer(request), job).await?;
+        Ok(serde_json::from_value(answer)?)
+    }
+}
+
+/// Ends a worker that is not wanted after all, also when the job is aborted.
+struct StopOnDrop(Option<Arc<Running>>);
+
+impl StopOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(running) = &self.0 {
+            running.stop(Stop::NotLoaded);
+        }
+    }
+}
+
+async fn locate(job: &JobContext, model: &str) -> Result<Location> {
+    job.call("model_locate", json!({ "id": model })).await.map_err(|error| {
+        if !error.problem().is(Code::UnknownOperation) {
+            return error;
+        }
+        let detail = "workers load the models of the plugin `model`, which is not linked into this \
+                      server (crate skep-model)";
+        OperationError::new("missing-plugin", detail).with_status(501)
+    })
+}
+
+async fn load(running: &Arc<Running>, load: Load, job: &JobContext) -> Result<()> {
+    let loaded = ask(running, Ask::Load(load), job).await?;
+    running.loaded(serde_json::from_value(loaded)?);
+    Ok(())
+}
+
+/// Has the worker do something for the job: relays what it says, and returns its result. When the
+/// job is cancelled, so is the request.
+async fn ask(running: &Arc<Running>, ask: Ask, job: &JobContext) -> Result<Value> {
+    let relayed = async {
+        let mut replies = running.ask(ask).await?;
+        relay(&mut replies, job).await
+    };
+    let result = tokio::select! {
+        result = relayed => result,
+        () = job.cancelled() => return Err(OperationError::message("the job was cancelled")),
+    };
+    if let Err(error) = &result
+        && error.problem().code == "worker-crashed"
+    {
+        for line in last_lines(running) {
+            job.log(LogLevel::Error, line).await?;
+        }
+    }
+    result
+}
+
+async fn relay(replies: &mut Replies, job: &JobContext) -> Result<Value> {
+    loop {
+        match replies.next().await? {
+            Say::Emit(output) => job.emit(&output).await?,
+            Say::Progress(progress) => {
+                job.progress(progress.done, progress.total, &progress.unit).await?;
+            }
+            Say::Log(line) => job.log(line.level, line.message).await?,
+            Say::Result(result) => return Ok(result),
+            Say::Error(problem) => return Err(problem.into()),
+        }
+    }
+}

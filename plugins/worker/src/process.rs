@@ -1,0 +1,193 @@
+//! A worker's process: how it's started, its pipes, and its end.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skep::prelude::*;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::log::{Log, MAX_LINE};
+use crate::protocol::{Reply, Request};
+use crate::running::{Running, Stop};
+
+/// How long a process may take to end when its standard input has ended, before it's killed.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the last lines of a process that has ended may take to be read.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The longest line from a worker, bytes.
+const MAX_REPLY: usize = 16 << 20;
+
+/// What a worker inherits of the server's environment, all of it.
+const INHERITED: [&str; 3] = ["PATH", THREADS, "RAYON_NUM_THREADS"];
+
+/// How many threads the engine computes with.
+const THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// What is started as a worker.
+#[derive(Debug)]
+pub(crate) struct Program {
+    program: PathBuf,
+    arguments: Vec<String>,
+    threads: Option<usize>,
+}
+
+impl Program {
+    /// `command`, or this program itself as `skep worker`, with `threads` to compute.
+    pub(crate) fn new(command: Option<Vec<String>>, threads: Option<usize>) -> Result<Self> {
+        let Some(command) = command else {
+            let program = std::env::current_exe()?;
+            return Ok(Self { program, arguments: vec!["worker".to_owned()], threads });
+        };
+        let mut words = command.into_iter();
+        let program = words.next().map(PathBuf::from);
+        let program =
+            program.ok_or_else(|| OperationError::message("`command` is an empty list"))?;
+        Ok(Self { program, arguments: words.collect(), threads })
+    }
+
+    /// Whether there is something to start, as far as that can be seen.
+    pub(crate) fn is_there(&self) -> bool {
+        // A bare name is looked for along `PATH`.
+        !self.program.is_absolute() || self.program.exists()
+    }
+
+    /// Starts the process. It dies when the `Child` is dropped.
+    pub(crate) fn start(&self) -> io::Result<Child> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(self.threads.map(|threads| (THREADS, threads.to_string())))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // Ctrl-C in the server's terminal is for the server alone: it ends its workers itself.
+        #[cfg(unix)]
+        command.process_group(0);
+        command.spawn()
+    }
+}
+
+/// Moves lines between `running` and its process until either is to end, and ends the process.
+/// Returns how it ended, in words.
+pub(crate) async fn keep(
+    running: &Arc<Running>,
+    mut process: Child,
+    mut requests: mpsc::Receiver<Request>,
+) -> String {
+    let mut reading = JoinSet::new();
+    if let Some(stdout) = process.stdout.take() {
+        reading.spawn(hear(stdout, running.clone()));
+    }
+    if let Some(stderr) = process.stderr.take() {
+        reading.spawn(keep_stderr(stderr, running.clone()));
+    }
+    if let Some(stdin) = process.stdin.take() {
+        tokio::select! {
+            _ = process.wait() => {}
+            () = write(stdin, &mut requests) => {}
+            () = running.end.cancelled() => {}
+        }
+    }
+    // Its standard input has ended by now, which tells a worker to end.
+    drop(requests);
+    let exit = match timeout(STOP_GRACE, process.wait()).await {
+        Ok(exit) => exit,
+        Err(_) => match process.kill().await {
+            Ok(()) => process.wait().await,
+            Err(error) => Err(error),
+        },
+    };
+    // A process that it has started may still hold the pipes.
+    let _ = timeout(LAST_LINES, async { while reading.join_next().await.is_some() {} }).await;
+    match exit {
+        Ok(status) => status.to_string(),
+        Err(error) => format!("its end can't be learned: {error}"),
+    }
+}
+
+/// Writes requests until that fails.
+async fn write(mut stdin: ChildStdin, requests: &mut mpsc::Receiver<Request>) {
+    while let Some(request) = requests.recv().await {
+        let Ok(mut line) = serde_json::to_vec(&request) else {
+            unreachable!("texts and numbers serialise")
+        };
+        line.push(b'\n');
+        if stdin.write_all(&line).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads replies until there are no more, or one that can't be understood.
+async fn hear(stdout: ChildStdout, running: Arc<Running>) {
+    let mut stdout = BufReader::new(stdout);
+    let mut line = Vec::new();
+    while read_line(&mut stdout, &mut line, MAX_REPLY).await {
+        match serde_json::from_slice::<Reply>(&line) {
+            Ok(reply) => running.heard(reply).await,
+            Err(error) => {
+                let start = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
+                running.log.push(LogLevel::Error, format!("not a reply ({error}): {start}"));
+                running.stop(Stop::Nonsense);
+                return;
+            }
+        }
+    }
+    running.end.cancel();
+}
+
+async fn keep_stderr(stderr: ChildStderr, running: Arc<Running>) {
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    while read_line(&mut stderr, &mut line, MAX_LINE).await {
+        keep_line(&running.log, &line);
+    }
+}
+
+fn keep_line(log: &Log, line: &[u8]) {
+    log.push_stderr(String::from_utf8_lossy(line).trim_end());
+}
+
+/// Reads a line, or the first `most` bytes of it. `false` at the end.
+async fn read_line(
+    from: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+    most: usize,
+) -> bool {
+    line.clear();
+    let read = from.take(most as u64).read_until(b'\n', line).await;
+    read.is_ok_and(|read| read > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_comes_in_pieces() {
+        let mut from = BufReader::new(&b"one\n12345678\nlast"[..]);
+        let mut line = Vec::new();
+        let mut lines = Vec::new();
+        while read_line(&mut from, &mut line, 5).await {
+            lines.push(String::from_utf8(line.clone()).unwrap());
+        }
+        assert_eq!(lines, ["one\n", "12345", "678\n", "last"]);
+    }
+
+    #[test]
+    fn an_empty_command_is_refused() {
+        assert!(Program::new(Some(Vec::new()), None).is_err());
+    }
+}

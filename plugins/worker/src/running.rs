@@ -1,0 +1,336 @@
+//! One worker: its queue, what it's asked and says, its end.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use jiff::Timestamp;
+use skep::prelude::*;
+use skep::problem::{Code, Problem};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::hive::HiveId;
+use crate::log::Log;
+use crate::protocol::{Ask, Loaded, Reply, Request, Say};
+
+/// How many requests may wait to be written. One at a time is worked on, so at most its line and
+/// the cancellations of it and of the one before are on their way.
+pub(crate) const REQUESTS: usize = 4;
+
+/// How many replies may wait for the job that they are for; then the worker waits.
+const REPLIES: usize = 64;
+
+/// A process that holds one model.
+#[skep::data]
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    /// Its id.
+    pub(crate) id: String,
+    /// The hive that it runs on.
+    pub(crate) hive_id: HiveId,
+    /// The id of its model.
+    pub(crate) model: String,
+    /// The kind of network that the model is: `llama`, `gemma3`.
+    pub(crate) architecture: String,
+    /// What it's doing.
+    pub(crate) state: State,
+    /// How many jobs it has, the waiting ones included.
+    pub(crate) jobs: usize,
+    /// What it computes with.
+    pub(crate) worker: Backend,
+    /// Which of these devices it computes on.
+    pub(crate) device: u32,
+    /// The process's id.
+    pub(crate) pid: u32,
+    /// When it was started.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub(crate) started_at: Timestamp,
+    /// The most tokens that it keeps, prompt and answer together; known when it's loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) context: Option<usize>,
+    /// The threads that it computes with; known when it's loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) threads: Option<usize>,
+    /// How long it took to load the model, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) load_ms: Option<u64>,
+}
+
+/// What a worker is doing.
+#[skep::data]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// It loads its model.
+    Loading,
+    /// It waits for a job.
+    Idle,
+    /// It works for a job.
+    Busy,
+    /// It has ended.
+    Stopped,
+}
+
+/// What a worker computes with.
+#[skep::data]
+#[derive(Clone, Copy, Debug)]
+#[schemars(inline)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Backend {
+    // A doc comment here would make a `oneOf` of the schema, whose errors say nothing.
+    Cpu,
+}
+
+/// A worker's end, as wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// `worker_delete`.
+    Deleted,
+    /// Its model was not loaded, or its load was cancelled.
+    NotLoaded,
+    /// It doesn't speak the protocol.
+    Nonsense,
+    /// The server goes down.
+    Shutdown,
+}
+
+#[derive(Clone, Debug)]
+enum Life {
+    Loading,
+    Ready(Loaded),
+    /// The process is gone: how it ended, and whose wish that was.
+    Gone {
+        exit: String,
+        stop: Option<Stop>,
+    },
+}
+
+/// The server's side of a worker.
+pub(crate) struct Running {
+    pub(crate) id: String,
+    pub(crate) model: String,
+    architecture: String,
+    pid: u32,
+    pub(crate) started_at: Timestamp,
+    pub(crate) log: Log,
+    /// Fires when the process is to end, or is seen to have ended.
+    pub(crate) end: CancellationToken,
+    stop: OnceLock<Stop>,
+    life: watch::Sender<Life>,
+    requests: mpsc::Sender<Request>,
+    last_request: AtomicU64,
+    /// One request at a time, in the order they came.
+    turn: Arc<Semaphore>,
+    /// The request that has the turn.
+    current: Mutex<Option<Current>>,
+    jobs: AtomicUsize,
+}
+
+struct Current {
+    id: u64,
+    replies: mpsc::Sender<Say>,
+    /// Given back with the last reply, even if nobody waits for it any more.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Running {
+    /// A worker of process `pid` that reads `requests`.
+    pub(crate) fn new(
+        id: String,
+        model: String,
+        architecture: String,
+        pid: u32,
+        requests: mpsc::Sender<Request>,
+    ) -> Self {
+        Self {
+            id,
+            model,
+            architecture,
+            pid,
+            started_at: Timestamp::now(),
+            log: Log::new(),
+            end: CancellationToken::new(),
+            stop: OnceLock::new(),
+            life: watch::Sender::new(Life::Loading),
+            requests,
+            last_request: AtomicU64::new(0),
+            turn: Arc::new(Semaphore::new(1)),
+            current: Mutex::new(None),
+            jobs: AtomicUsize::new(0),
+        }
+    }
+
+    /// The worker as it stands.
+    pub(crate) fn view(&self) -> Worker {
+        let life = self.life.borrow().clone();
+        let jobs = self.jobs.load(Ordering::Relaxed);
+        let state = match &life {
+            Life::Loading => State::Loading,
+            Life::Ready(_) if jobs == 0 => State::Idle,
+            Life::Ready(_) => State::Busy,
+            Life::Gone { .. } => State::Stopped,
+        };
+        let loaded = if let Life::Ready(loaded) = life { Some(loaded) } else { None };
+        Worker {
+            id: self.id.clone(),
+            hive_id: HiveId::Localhost,
+            model: self.model.clone(),
+            architecture: self.architecture.clone(),
+            state,
+            jobs,
+            worker: Backend::Cpu,
+            device: 0,
+            pid: self.pid,
+            started_at: self.started_at,
+            context: loaded.as_ref().map(|loaded| loaded.context),
+            threads: loaded.as_ref().map(|loaded| loaded.threads),
+            load_ms: loaded.as_ref().map(|loaded| loaded.load_ms),
+        }
+    }
+
+    /// Asks the worker for something, when its turn comes. Cancel-safe: a dropped future has asked
+    /// for nothing.
+    pub(crate) async fn ask(self: &Arc<Self>, ask: Ask) -> Result<Replies> {
+        let on_it = OnIt::new(self.clone());
+        let Ok(turn) = self.turn.clone().acquire_owned().await else {
+            return Err(self.gone().await);
+        };
+        let Ok(place) = self.requests.reserve().await else {
+            return Err(self.gone().await);
+        };
+        let id = self.last_request.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, replies) = mpsc::channel(REPLIES);
+        *self.current() = Some(Current { id, replies: sender, _turn: turn });
+        place.send(Request { id, ask });
+        Ok(Replies { id, replies, ended: false, on_it })
+    }
+
+    /// The model is loaded: the worker is ready.
+    pub(crate) fn loaded(&self, loaded: Loaded) {
+        self.life.send_if_modified(|life| {
+            let loading = matches!(life, Life::Loading);
+            if loading {
+                *life = Life::Ready(loaded);
+            }
+            loading
+        });
+    }
+
+    /// Takes what the process said.
+    pub(crate) async fn heard(&self, Reply { id, say }: Reply) {
+        if let Say::Log(line) = &say {
+            self.log.push(line.level, &line.message);
+        }
+        let replies = match &*self.current() {
+            Some(current) if Some(current.id) == id => current.replies.clone(),
+            _ => return,
+        };
+        let last = matches!(say, Say::Result(_) | Say::Error(_));
+        // A job that was cancelled doesn't listen any more.
+        let _ = replies.send(say).await;
+        if last {
+            self.current().take();
+        }
+    }
+
+    /// Ends the worker. The first reason counts.
+    pub(crate) fn stop(&self, why: Stop) {
+        self.stop.get_or_init(|| why);
+        self.end.cancel();
+    }
+
+    /// Whose wish the worker's end was, if it was anyone's.
+    pub(crate) fn stop_reason(&self) -> Option<Stop> {
+        self.stop.get().copied()
+    }
+
+    /// The process is gone, `exit` says how: fails all that wait for it.
+    pub(crate) fn has_gone(&self, exit: String) {
+        self.life.send_replace(Life::Gone { exit, stop: self.stop_reason() });
+        self.log.close();
+        self.turn.close();
+        self.current().take();
+    }
+
+    /// Waits for the worker's end, and says why nothing can be had of it.
+    pub(crate) async fn gone(&self) -> OperationError {
+        let mut life = self.life.subscribe();
+        let life = life.wait_for(|life| matches!(life, Life::Gone { .. })).await;
+        let Ok(Life::Gone { exit, stop }) = life.as_deref() else {
+            unreachable!("the worker holds the sender")
+        };
+        let Self { id, model, pid, .. } = self;
+        let worker = format!("worker `{id}` (model `{model}`, process {pid})");
+        let error = match stop {
+            None => {
+                OperationError::new("worker-crashed", format!("{worker} ended by itself: {exit}"))
+            }
+            Some(Stop::Nonsense) => OperationError::new(
+                "worker-crashed",
+                format!("{worker} did not speak the protocol, and was ended; see its log"),
+            ),
+            Some(Stop::Deleted) => {
+                OperationError::new("worker-deleted", format!("{worker} was deleted"))
+                    .with_status(409)
+            }
+            Some(Stop::NotLoaded) => {
+                OperationError::new("worker-not-loaded", format!("{worker} did not load its model"))
+            }
+            Some(Stop::Shutdown) => {
+                Problem::new(Code::ShuttingDown, format!("{worker} ended with the server")).into()
+            }
+        };
+        error.with("worker_id", id.as_str())
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        // Only the option is changed under the lock.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job that has the worker's turn or waits for it.
+struct OnIt(Arc<Running>);
+
+impl OnIt {
+    fn new(running: Arc<Running>) -> Self {
+        running.jobs.fetch_add(1, Ordering::Relaxed);
+        Self(running)
+    }
+}
+
+impl Drop for OnIt {
+    fn drop(&mut self) {
+        self.0.jobs.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a worker replies to one request. Dropped before the last reply, it cancels the request.
+pub(crate) struct Replies {
+    id: u64,
+    replies: mpsc::Receiver<Say>,
+    ended: bool,
+    on_it: OnIt,
+}
+
+impl Replies {
+    /// The next reply; fails when the worker is gone. The last one is `Result` or `Error`.
+    /// Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Say> {
+        let Some(say) = self.replies.recv().await else {
+            self.ended = true;
+            return Err(self.on_it.0.gone().await);
+        };
+        self.ended = matches!(say, Say::Result(_) | Say::Error(_));
+        Ok(say)
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        if !self.ended {
+            // There is room, see `REQUESTS`; a worker that is gone has nothing to cancel.
+            let _ = self.on_it.0.requests.try_send(Request { id: self.id, ask: Ask::Cancel(true) });
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A server whose operations misbehave, to see that each hurts its own job only:
+//!
+//! ```text
+//! cargo run -p skep-server --example misbehaving -- serve &
+//! cargo run -p skep-server --example misbehaving -- run block_thread
+//! ```
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use skep::prelude::*;
+use skep_system as _;
+
+fn main() -> ExitCode {
+    skep_server::main()
+}
+
+/// A plugin that is as well as its configuration says.
+struct Fragile {
+    config: FragileConfig,
+}
+
+#[skep::data]
+#[derive(Default)]
+#[serde(default)]
+struct FragileConfig {
+    /// Why it doesn't start, if it doesn't.
+    broken: Option<String>,
+    /// Why it can't work, if it can't.
+    ill: Option<String>,
+}
+
+/// As well as its configuration says.
+#[skep::plugin(name = "fragile", config = FragileConfig)]
+impl Fragile {
+    async fn start(context: PluginContext<FragileConfig>) -> Result<Self> {
+        match context.config.broken {
+            Some(why) => Err(OperationError::message(why)),
+            None => Ok(Self { config: context.config }),
+        }
+    }
+
+    async fn health(&self) -> Health {
+        self.config.ill.clone().map_or(Health::Healthy, Health::Unhealthy)
+    }
+
+    /// Panic in a plugin's operation.
+    #[operation]
+    async fn fragile_break(&self) -> Result<()> {
+        panic!("this message stays in the server's log");
+    }
+}
+
+/// Panic before the first event.
+#[skep::operation]
+async fn panic_early() -> Result<()> {
+    panic!("this message stays in the server's log");
+}
+
+/// Panic after an event.
+#[skep::operation]
+async fn panic_late(job: &JobContext) -> Result<()> {
+    job.emit("before").await?;
+    panic!("this message stays in the server's log");
+}
+
+/// Block the thread, which no `await` gives back.
+#[skep::operation]
+async fn block_thread(
+    /// For how long.
+    #[default(60_000)]
+    ms: u64,
+) -> Result<()> {
+    std::thread::sleep(Duration::from_millis(ms));
+    Ok(())
+}
+
+/// Emit without end, and ignore what `emit` says.
+#[skep::operation]
+async fn flood(job: &JobContext) -> Result<()> {
+    let line = "x".repeat(1024);
+    loop {
+        let _ = job.emit(&line).await;
+    }
+}
+
+/// Go on though the job is cancelled.
+#[skep::operation]
+async fn ignore_cancellation() -> Result<()> {
+    loop {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Never end, within the time that the operation is given.
+#[skep::operation(timeout = "300ms")]
+async fn never_end() -> Result<()> {
+    std::future::pending().await
+}
+
+/// Call itself.
+#[skep::operation]
+async fn call_itself(job: &JobContext) -> Result<()> {
+    job.call("call_itself", serde_json::json!({})).await
+}
+
+/// Call the next of three that call each other.
+#[skep::operation]
+async fn call_b(job: &JobContext) -> Result<()> {
+    job.call("call_c", serde_json::json!({})).await
+}
+
+/// Call the next of three that call each other.
+#[skep::operation]
+async fn call_c(job: &JobContext) -> Result<()> {
+    job.call("call_d", serde_json::json!({})).await
+}
+
+/// Call the next of three that call each other.
+#[skep::operation]
+async fn call_d(job: &JobContext) -> Result<()> {
+    job.call("call_b", serde_json::json!({})).await
+}
+
+/// Run one at a time, with room for one more to wait.
+#[skep::operation(max_concurrency = 1, max_queued = 1)]
+async fn one_at_a_time(job: &JobContext) -> Result<()> {
+    job.cancelled().await;
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The command line.
+
+use std::process::{Output, Stdio};
+
+use crate::support::{Server, command, program};
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn run_prints_output_and_exits_zero_only_for_success() {
+    let server = Server::start(&[]);
+    let echoed = server.skep(&["run", "echo", "value=hi", "count=2"]);
+    assert_eq!((echoed.status.code(), stdout(&echoed).as_str()), (Some(0), "hi\nhi\n"));
+    let json = server.skep(&["run", "echo", r#"{"value": {"a": 1}}"#, "--json"]);
+    let events: Vec<serde_json::Value> =
+        stdout(&json).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["state", "message", "end"]);
+
+    let failed = server.skep(&["run", "panic_late"]);
+    assert_eq!((failed.status.code(), stdout(&failed).as_str()), (Some(1), "before\n"));
+    assert!(stderr(&failed).contains("(panic)"), "{}", stderr(&failed));
+
+    for (arguments, says) in [
+        (&["run", "ehco"][..], "did you mean `echo`?"),
+        (&["run", "echo", "valeu=1"], "did you mean `value`?"),
+        (&["run", "echo", "value"], "neither field=value nor a JSON object"),
+    ] {
+        let refused = server.skep(arguments);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(stderr(&refused).contains(says), "{}", stderr(&refused));
+    }
+}
+
+#[test]
+fn ctrl_c_cancels_the_job() {
+    let server = Server::start(&[]);
+    let mut run = command(program())
+        .args(["run", "echo", "value=x", "count=1000000", "interval_us=1000", "--json"])
+        .env("SKEP_URL", &server.url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(run.stdout.take().unwrap()));
+    lines.next().unwrap().unwrap();
+    let pid = run.id().to_string();
+    assert!(
+        std::process::Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success()
+    );
+    let last = lines.map_while(Result::ok).last().unwrap();
+    assert!(last.contains("cancelled"), "{last}");
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn operations_are_listed_and_shown() {
+    let server = Server::start(&[]);
+    let list = stdout(&server.skep(&["operations"]));
+    assert!(list.lines().any(|line| line.starts_with("echo ")), "{list}");
+    let echo = stdout(&server.skep(&["operations", "echo"]));
+    assert!(echo.contains("count  ") || echo.contains("count "), "{echo}");
+    assert!(echo.contains("default 1"), "{echo}");
+}
+
+#[test]
+fn plugins_are_listed_without_a_server() {
+    let listed = command(program()).arg("plugins").output().unwrap();
+    let text = stdout(&listed);
+    assert!(text.contains("fragile (skep-server "), "{text}");
+    assert!(text.contains("skep-system (skep-system "), "{text}");
+    assert!(text.contains("  panic_early\n"), "{text}");
+}
+
+#[test]
+fn a_command_without_a_server_says_what_to_do() {
+    // Port 9 (discard) of this machine: nobody listens there.
+    let run = command(program()).args(["operations", "--server", "http://127.0.0.1:9"]).output();
+    let run = run.unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    assert!(stderr(&run).contains("skep serve"), "{}", stderr(&run));
+}
+
+#[test]
+fn a_configuration_that_cannot_be_meant_is_refused_with_a_suggestion() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("skep.toml");
+    for (config, flags, says) in [
+        ("[server]\nlisten_on = 1", &[][..], "unknown key `listen_on` in [server]"),
+        ("[server]\nlissten = \"127.0.0.1:0\"", &[], "did you mean `listen`?"),
+        ("[jobs]\nmax_runing = 1", &[], "did you mean `max_running`?"),
+        ("[jobs]\ncancel_grace = \"soon\"", &[], "`soon` is not a duration"),
+        ("[servre]\n", &[], "did you mean `server`?"),
+        ("[plugins.fragle]\n", &[], "did you mean `fragile`?"),
+        ("[plugins.fragile]\nil = \"x\"", &[], "/il is not a field, did you mean `ill`?"),
+        ("[plugins.fragile]\nbroken = \"no disk\"", &[], "plugin `fragile` (skep-server "),
+        ("", &["--listen", "0.0.0.0:0"], "--insecure"),
+    ] {
+        std::fs::write(&file, config).unwrap();
+        let mut serve = command(program());
+        serve.args(["serve", "--config"]).arg(&file).arg("--data-dir").arg(directory.path());
+        let flags = if flags.is_empty() { &["--listen", "127.0.0.1:0"] } else { flags };
+        let served = serve.args(flags).output().unwrap();
+        assert_eq!(served.status.code(), Some(1), "{config}");
+        assert!(stderr(&served).contains(says), "{config}: {}", stderr(&served));
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("skep.toml");
+    std::fs::write(&file, "[server]\nlisten = \"0.0.0.0:0\"").unwrap();
+    // Each of the refusals names the address that counted.
+    let mut serve = command(program());
+    let refused = serve.args(["serve", "--config"]).arg(&file).output().unwrap();
+    assert!(stderr(&refused).contains("0.0.0.0:0"), "{}", stderr(&refused));
+    let refused = serve.env("SKEP_SERVER__LISTEN", "0.0.0.0:1").output().unwrap();
+    assert!(stderr(&refused).contains("0.0.0.0:1"), "{}", stderr(&refused));
+    let refused = serve.args(["--listen", "0.0.0.0:2"]).output().unwrap();
+    assert!(stderr(&refused).contains("0.0.0.0:2"), "{}", stderr(&refused));
+}
+
+#[test]
+fn the_log_can_be_json() {
+    // `start` reads the URL out of the line; that it's JSON is seen here.
+    let mut server = Server::start(&["--log-format", "json"]);
+    server.signal("TERM");
+    let line = server.wait_for_line("stopped");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["fields"]["message"], "stopped");
+}

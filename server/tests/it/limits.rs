@@ -1,0 +1,45 @@
+//! Load past the limits is refused at once, and told.
+
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+#[tokio::test]
+async fn past_an_operations_queue_jobs_are_refused_with_retry_after() {
+    let server = Server::start(&[]);
+    let first = server.job("one_at_a_time", json!({})).await;
+    let second = server.job("one_at_a_time", json!({})).await;
+    let refused = server.post("/v1/jobs", &json!({ "operation": "one_at_a_time" })).await;
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "too-many-jobs");
+
+    assert_eq!(server.json(&format!("/v1/jobs/{second}")).await["state"], "queued");
+    server.cancel(&first).await;
+    server.ended(&first).await;
+    server.cancel(&second).await;
+    assert_eq!(server.ended(&second).await["state"], "cancelled");
+}
+
+#[tokio::test]
+async fn past_the_servers_places_and_queue_jobs_are_refused() {
+    let server = Server::configured("[jobs]\nmax_running = 1\nmax_queued = 1", &[]);
+    let running = server.job("ignore_cancellation", json!({})).await;
+    server.job("ignore_cancellation", json!({})).await;
+    let echo = json!({ "operation": "echo", "value": 1 });
+    assert_eq!(server.post("/v1/jobs", &echo).await.status(), 429);
+    assert_eq!(server.json(&format!("/v1/jobs/{running}")).await["state"], "running");
+}
+
+#[tokio::test]
+async fn a_request_may_shorten_a_jobs_time() {
+    let server = Server::configured("[jobs]\ncancel_grace = \"100ms\"", &[]);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client
+        .post(format!("{}/v1/operations/ignore_cancellation", server.url))
+        .header("skep-timeout", "150ms")
+        .json(&json!({}));
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 504);
+    assert_eq!(answer.json::<Value>().await.unwrap()["code"], "timeout");
+}

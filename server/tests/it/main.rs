@@ -1,0 +1,11 @@
+//! The server as a process, by its public face: HTTP and the command line.
+
+mod architecture;
+mod bad_input;
+mod browser;
+mod cli;
+mod containment;
+mod limits;
+mod shutdown;
+mod support;
+mod wire;

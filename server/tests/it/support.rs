@@ -1,0 +1,212 @@
+//! Servers as child processes, and clients of them.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+
+/// How long a server may take to start, or anything else that must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server that runs, with a data directory of its own. It's killed when dropped.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+    lines: Receiver<String>,
+    /// What it has logged so far.
+    log: Vec<String>,
+    http: Client,
+    _data: tempfile::TempDir,
+}
+
+/// The example server with the operations that misbehave.
+pub(crate) fn program() -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test has a path");
+    path.pop();
+    path.pop();
+    let path = path.join("examples/misbehaving");
+    assert!(path.is_file(), "{} is missing: `cargo build --examples`", path.display());
+    path
+}
+
+/// `program`, without what the environment of the tests would tell it.
+pub(crate) fn command(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SKEP_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("RUST_LOG");
+    command
+}
+
+impl Server {
+    /// Starts the example server with more flags.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::configured("", flags)
+    }
+
+    /// Starts the example server with a configuration file.
+    pub(crate) fn configured(config: &str, flags: &[&str]) -> Self {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let file = data.path().join("skep.toml");
+        std::fs::write(&file, config).expect("the configuration is written");
+        let mut child = command(program())
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(&file)
+            .arg("--data-dir")
+            .arg(data.path().join("data"))
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let stderr = child.stderr.take().expect("it was piped");
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let http = Client::builder().no_proxy().build().expect("a client");
+        let mut server =
+            Self { child, url: String::new(), lines, log: Vec::new(), http, _data: data };
+        let line = server.wait_for_line("listening on http://");
+        let at = line.find("http://").expect("the line has the URL");
+        let url: String =
+            line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"').collect();
+        server.url = url;
+        server
+    }
+
+    /// The first line of the log, from now on, that contains `text`.
+    pub(crate) fn wait_for_line(&mut self, text: &str) -> String {
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("no line with `{text}` in the server's log:\n{}", self.log.join("\n"));
+            };
+            self.log.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Host and port, for requests that are written by hand.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    pub(crate) async fn fetch(&self, path: &str) -> Response {
+        self.http.get(format!("{}{path}", self.url)).send().await.expect("an answer")
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        self.fetch(path).await.json().await.expect("JSON")
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
+        self.http.post(format!("{}{path}", self.url)).json(body).send().await.expect("an answer")
+    }
+
+    /// Makes a job and returns its id.
+    pub(crate) async fn job(&self, operation: &str, mut input: Value) -> String {
+        input["operation"] = operation.into();
+        let response = self.post("/v1/jobs", &input).await;
+        assert_eq!(response.status(), 201);
+        let created: Value = response.json().await.expect("JSON");
+        created["job_id"].as_str().expect("an id").to_owned()
+    }
+
+    pub(crate) async fn cancel(&self, id: &str) -> Response {
+        let url = format!("{}/v1/jobs/{id}", self.url);
+        self.http.delete(url).send().await.expect("an answer")
+    }
+
+    /// A job's stream, after an event.
+    pub(crate) async fn stream(&self, id: &str, after: u64) -> Response {
+        let url = format!("{}/v1/jobs/{id}/stream", self.url);
+        let request = self.http.get(url).header("last-event-id", after.to_string());
+        request.send().await.expect("an answer")
+    }
+
+    /// A job's whole log.
+    pub(crate) async fn log(&self, id: &str) -> String {
+        self.stream(id, 0).await.text().await.expect("the stream ends")
+    }
+
+    /// Waits for a job's end, and returns the job.
+    pub(crate) async fn ended(&self, id: &str) -> Value {
+        let job = self.json(&format!("/v1/jobs/{id}?wait=30s")).await;
+        assert!(job["ended_at"].is_string(), "the job has not ended: {job}");
+        job
+    }
+
+    /// Whether an `echo` is served promptly.
+    pub(crate) async fn echo(&self) -> Duration {
+        let begun = std::time::Instant::now();
+        let answer = self.post("/v1/operations/echo", &json!({ "value": 1, "count": 3 })).await;
+        assert_eq!(answer.json::<Value>().await.expect("JSON"), json!({ "count": 3 }));
+        begun.elapsed()
+    }
+
+    /// Runs the command line against this server.
+    pub(crate) fn skep(&self, arguments: &[&str]) -> Output {
+        command(program())
+            .args(arguments)
+            .env("SKEP_URL", &self.url)
+            .output()
+            .expect("the command runs")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An event as it stands on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) id: u64,
+    pub(crate) event: String,
+    pub(crate) data: String,
+}
+
+/// Reads frames by the rules of WHATWG HTML, 9.2.6; what isn't ended by an empty line is no frame.
+pub(crate) fn frames(text: &str) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    let mut rest = text;
+    while let Some(end) = rest.find("\n\n") {
+        let mut frame = Frame { id: 0, event: "message".to_owned(), data: String::new() };
+        for line in rest[..end].lines() {
+            match line.split_once(": ") {
+                Some(("id", value)) => frame.id = value.parse().expect("a number"),
+                Some(("event", value)) => value.clone_into(&mut frame.event),
+                Some(("data", value)) => value.clone_into(&mut frame.data),
+                _ => {}
+            }
+        }
+        if !frame.data.is_empty() {
+            frames.push(frame);
+        }
+        rest = &rest[end + 2..];
+    }
+    frames
+}
