@@ -162,10 +162,11 @@ impl Parse for PluginAttribute {
                 input.parse::<Token![,]>()?;
             }
         }
-        match name {
-            Some(name) => Ok(Self { name, config }),
-            None => Err(input.error("a plugin has a name: `#[skep::plugin(name = \"hive\")]`")),
-        }
+        let Some(name) = name else {
+            let message = "a plugin has a name: `#[skep::plugin(name = \"hive\")]`";
+            return Err(Error::new(input.span(), message));
+        };
+        Ok(Self { name, config })
     }
 }
 

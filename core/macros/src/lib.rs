@@ -8,6 +8,8 @@ mod plugin;
 mod signature;
 
 use proc_macro::TokenStream;
+use proc_macro2::TokenStream as TokenStream2;
+use quote::{ToTokens, quote};
 use syn::parse_macro_input;
 
 /// Makes an operation from an async function and registers it.
@@ -36,9 +38,10 @@ use syn::parse_macro_input;
 /// | `hidden` | only other operations may call it |
 #[proc_macro_attribute]
 pub fn operation(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    let attribute = parse_macro_input!(attribute as attribute::OperationAttribute);
     let function = parse_macro_input!(item as syn::ItemFn);
-    finish(operation::expand(&attribute, function))
+    let expanded =
+        syn::parse(attribute).and_then(|attribute| operation::expand(&attribute, function.clone()));
+    finish(expanded.map_err(|error| (error, operation::plain(function).into_token_stream())))
 }
 
 /// Makes a plugin from an `impl` block: a family of operations with a state, and registers it.
@@ -55,9 +58,10 @@ pub fn operation(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// - `async fn health(&self) -> Health` is asked by `/readyz`.
 #[proc_macro_attribute]
 pub fn plugin(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    let attribute = parse_macro_input!(attribute as attribute::PluginAttribute);
     let block = parse_macro_input!(item as syn::ItemImpl);
-    finish(plugin::expand(&attribute, block))
+    let expanded =
+        syn::parse(attribute).and_then(|attribute| plugin::expand(&attribute, block.clone()));
+    finish(expanded.map_err(|error| (error, plugin::plain(block).into_token_stream())))
 }
 
 /// Makes a struct or an enum fit for inputs, results and configurations.
@@ -67,9 +71,18 @@ pub fn plugin(attribute: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn data(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as syn::DeriveInput);
-    finish(data::expand(&attribute.into(), &item))
+    let expanded = data::expand(&attribute.into(), &item);
+    finish(expanded.map_err(|error| (error, item.into_token_stream())))
 }
 
-fn finish(expanded: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
-    expanded.unwrap_or_else(syn::Error::into_compile_error).into()
+/// What the macro made; or its error, and the item as it would be without the macro: what else
+/// refers to it, and what it refers to, must not look wrong as well.
+fn finish(expanded: Result<TokenStream2, (syn::Error, TokenStream2)>) -> TokenStream {
+    match expanded {
+        Ok(expanded) => expanded.into(),
+        Err((error, item)) => {
+            let error = error.into_compile_error();
+            quote!(#error #item).into()
+        }
+    }
 }

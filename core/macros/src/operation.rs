@@ -3,16 +3,16 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, FnArg, ItemFn, Result};
+use syn::{Attribute, Error, FnArg, ItemFn, Result, parse_quote};
 
 use crate::attribute::OperationAttribute;
 use crate::docs::summary_and_description;
-use crate::signature::Operation;
+use crate::signature::{Operation, strip};
 
 pub(crate) fn expand(attribute: &OperationAttribute, mut function: ItemFn) -> Result<TokenStream> {
     if let Some(FnArg::Receiver(receiver)) = function.sig.inputs.first() {
         let message = "a method becomes an operation by `#[skep::plugin]` on its `impl` block";
-        return Err(Error::new(receiver.span(), message));
+        return Err(Error::new_spanned(receiver, message));
     }
     let operation = Operation::read(&mut function.sig)?;
     let name = &function.sig.ident;
@@ -23,7 +23,9 @@ pub(crate) fn expand(attribute: &OperationAttribute, mut function: ItemFn) -> Re
         function: quote!(#name),
     };
     let (handler_type, definition) = (handler.ty(), handler.definition());
+    let allow = allow();
     Ok(quote! {
+        #allow
         #function
 
         const _: () = {
@@ -40,6 +42,23 @@ pub(crate) fn expand(attribute: &OperationAttribute, mut function: ItemFn) -> Re
             }
         };
     })
+}
+
+/// The lints that a signature would offend though its author has no choice.
+pub(crate) fn allow() -> Attribute {
+    parse_quote! {
+        #[allow(
+            clippy::unused_async,
+            clippy::too_many_arguments,
+            reason = "it has to be async, and has a parameter for each field of an input"
+        )]
+    }
+}
+
+/// The function without what only the macro understands.
+pub(crate) fn plain(mut function: ItemFn) -> ItemFn {
+    strip(&mut function.sig);
+    function
 }
 
 /// An expression that makes the operation's spec.

@@ -3,27 +3,35 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Result, Type};
+use syn::{Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Result, Type};
 
 use crate::attribute::{OperationAttribute, PluginAttribute};
 use crate::docs::summary_and_description;
-use crate::operation::{Handler, spec};
-use crate::signature::Operation;
+use crate::operation::{Handler, allow, spec};
+use crate::signature::{Operation, strip};
+
+/// The methods that mean something by their names.
+const HOOKS: [&str; 3] = ["start", "shutdown", "health"];
 
 pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result<TokenStream> {
     if let Some((_, path, _)) = &block.trait_ {
         let message = "`#[skep::plugin]` stands on the type's own `impl` block, not on a trait's";
-        return Err(Error::new(path.span(), message));
+        return Err(Error::new_spanned(path, message));
     }
     if !block.generics.params.is_empty() {
         let message = "a plugin's type can't be generic: it's registered once";
-        return Err(Error::new(block.generics.span(), message));
+        return Err(Error::new_spanned(&block.generics, message));
     }
     let ty = (*block.self_ty).clone();
     let mut handlers: Vec<(String, TokenStream, TokenStream)> = Vec::new();
     for item in &mut block.items {
         let ImplItem::Fn(method) = item else { continue };
-        let Some(attribute) = take_attribute(method)? else { continue };
+        let Some(attribute) = take_attribute(method)? else {
+            if HOOKS.iter().any(|hook| method.sig.ident == hook) {
+                method.attrs.push(allow());
+            }
+            continue;
+        };
         let handler = handler(&ty, &attribute, method)?;
         let name = method.sig.ident.to_string();
         if handlers.iter().any(|(other, ..)| *other == name) {
@@ -82,11 +90,23 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
     })
 }
 
+/// The block without what only the macro understands.
+pub(crate) fn plain(mut block: ItemImpl) -> ItemImpl {
+    for item in &mut block.items {
+        if let ImplItem::Fn(method) = item {
+            method.attrs.retain(|attribute| !is_operation(attribute));
+            strip(&mut method.sig);
+        }
+    }
+    block
+}
+
+fn is_operation(attribute: &Attribute) -> bool {
+    attribute.path().segments.last().is_some_and(|segment| segment.ident == "operation")
+}
+
 /// Takes `#[operation(...)]` off a method.
 fn take_attribute(method: &mut ImplItemFn) -> Result<Option<OperationAttribute>> {
-    let is_operation = |attribute: &syn::Attribute| {
-        attribute.path().segments.last().is_some_and(|segment| segment.ident == "operation")
-    };
     let Some(at) = method.attrs.iter().position(is_operation) else { return Ok(None) };
     let attribute = method.attrs.remove(at);
     match &attribute.meta {
@@ -110,6 +130,7 @@ fn handler(
         }
     }
     let operation = Operation::read(&mut method.sig)?;
+    method.attrs.push(allow());
     let name = &method.sig.ident;
     let handler = Handler {
         operation: &operation,

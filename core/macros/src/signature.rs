@@ -44,7 +44,7 @@ impl Operation {
         }
         if !signature.generics.params.is_empty() {
             let message = "an operation can't be generic: its schema is one";
-            return Err(Error::new(signature.generics.span(), message));
+            return Err(Error::new_spanned(&signature.generics, message));
         }
         check_name(&signature.ident)?;
         let output = output(signature)?;
@@ -61,9 +61,9 @@ impl Operation {
                 take_docs(parameter);
                 if whole.is_some() {
                     let message = "an operation has one input: one `Input<T>`";
-                    return Err(Error::new(parameter.span(), message));
+                    return Err(Error::new_spanned(parameter, message));
                 }
-                whole = Some((parameter.ty.span(), ty));
+                whole = Some((parameter.ty.clone(), ty));
             } else {
                 let field = Field::read(parameter)?;
                 let name = &field.name;
@@ -72,9 +72,9 @@ impl Operation {
             }
         }
         let input = match whole {
-            Some((span, _)) if !fields.is_empty() => {
+            Some((parameter, _)) if !fields.is_empty() => {
                 let message = "`Input<T>` is the whole input: no other field can stand beside it";
-                return Err(Error::new(span, message));
+                return Err(Error::new_spanned(parameter, message));
             }
             Some((_, ty)) => Input::Whole(Box::new(ty)),
             None => Input::Fields(fields),
@@ -96,6 +96,8 @@ impl Operation {
             quote_spanned!(ty.span() => ::skep::__private::is_parameter::<#ty>();)
         });
         let definition = quote! {
+            // Before the derives, whose errors say less.
+            const _: fn() = || { #(#checks)* };
             #(#defaults)*
             #[derive(
                 ::skep::__private::serde::Deserialize,
@@ -107,7 +109,6 @@ impl Operation {
             struct #ty {
                 #(#definitions)*
             }
-            const _: fn() = || { #(#checks)* };
         };
         (definition, quote!(#ty))
     }
@@ -124,7 +125,7 @@ impl Field {
             Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => pattern,
             pattern => {
                 let message = "a parameter is a field of the input: give it a name";
-                return Err(Error::new(pattern.span(), message));
+                return Err(Error::new_spanned(pattern, message));
             }
         };
         let name = pattern.ident.clone();
@@ -142,7 +143,7 @@ impl Field {
                 default = Some(attribute.parse_args()?);
             } else if !["doc", "serde", "schemars"].iter().any(|known| path.is_ident(known)) {
                 let message = "a parameter takes `default`, `serde`, `schemars` and doc comments";
-                return Err(Error::new(attribute.span(), message));
+                return Err(Error::new_spanned(attribute, message));
             }
         }
         attributes.retain(|attribute| !attribute.path().is_ident("default"));
@@ -189,6 +190,15 @@ fn check_name(name: &Ident) -> Result<()> {
     Ok(())
 }
 
+/// Takes off the parameters what rustc wouldn't allow there without the macro.
+pub(crate) fn strip(signature: &mut Signature) {
+    for parameter in &mut signature.inputs {
+        if let FnArg::Typed(parameter) = parameter {
+            parameter.attrs.clear();
+        }
+    }
+}
+
 /// Refuses what a field can't be: a reference, also within another type, and `impl Trait`.
 fn check_type(ty: &Type) -> Result<()> {
     struct Check(Option<Error>);
@@ -202,12 +212,12 @@ fn check_type(ty: &Type) -> Result<()> {
                 Type::Slice(_) => "an operation owns its input: take a `Vec`",
                 _ => "an operation owns its input: take the type itself, not a reference",
             };
-            self.0.get_or_insert_with(|| Error::new(reference.span(), message));
+            self.0.get_or_insert_with(|| Error::new_spanned(reference, message));
         }
 
         fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
             let message = "an operation's input has one schema: name the type";
-            self.0.get_or_insert_with(|| Error::new(ty.span(), message));
+            self.0.get_or_insert_with(|| Error::new_spanned(ty, message));
         }
     }
 
@@ -230,7 +240,7 @@ fn output(signature: &Signature) -> Result<Type> {
     last_segment(ty)
         .filter(|segment| segment.ident == "Result")
         .and_then(first_argument)
-        .ok_or_else(|| Error::new(ty.span(), message))
+        .ok_or_else(|| Error::new_spanned(ty, message))
 }
 
 fn is_job_context(ty: &Type) -> Result<bool> {
@@ -241,7 +251,7 @@ fn is_job_context(ty: &Type) -> Result<bool> {
         }
         Type::Reference(reference) if !is_job(&reference.elem) => Ok(false),
         ty if matches!(ty, Type::Reference(_)) || is_job(ty) => {
-            Err(Error::new(ty.span(), "an operation's job is a `&JobContext`"))
+            Err(Error::new_spanned(ty, "an operation's job is a `&JobContext`"))
         }
         _ => Ok(false),
     }

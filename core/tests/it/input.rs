@@ -126,7 +126,6 @@ async fn a_specs_schema_says_what_the_code_says() {
 /// with every kind of field.
 ///
 /// More of it.
-#[allow(clippy::too_many_arguments)]
 #[skep::operation(read_only)]
 async fn sample(
     /// What to sample.
@@ -179,7 +178,7 @@ impl TryFrom<u32> for Even {
     type Error = String;
 
     fn try_from(number: u32) -> Result<Self, String> {
-        if number % 2 == 0 { Ok(Self(number)) } else { Err(format!("{number} is odd")) }
+        if number.is_multiple_of(2) { Ok(Self(number)) } else { Err(format!("{number} is odd")) }
     }
 }
 

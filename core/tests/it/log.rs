@@ -53,7 +53,7 @@ async fn a_reader_beyond_a_running_jobs_events_waits_for_its_end() {
     let job = create(&router, "wait_for_go", json!({ "key": "beyond" })).await;
     signal("beyond/started").reached(1).await;
     let beyond = tokio::join!(events(&router, job, 1000), events(&router, job, u64::MAX), async {
-        signal("beyond/go").fire()
+        signal("beyond/go").fire();
     },);
     assert_eq!((beyond.0, beyond.1), (vec![], vec![]));
 }

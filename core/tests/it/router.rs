@@ -137,10 +137,15 @@ async fn a_job_that_nobody_got_the_id_of_is_cancelled() {
         let create = router.create_job(JobRequest::new("wait_for_go", input));
         assert!(futures_util::FutureExt::now_or_never(create).is_none());
     }
-    while router.job_counts().live == 0 {
-        tokio::task::yield_now().await;
-    }
-    let job = router.jobs(&JobQuery::newest(1)).await.unwrap()[0].id;
+    let accepted = async {
+        loop {
+            match router.jobs(&JobQuery::newest(1)).await.unwrap().first() {
+                Some(job) => return job.id,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let job = within(accepted).await;
     assert!(matches!(end(&router, job).await, JobState::Cancelled));
 }
 

@@ -15,7 +15,7 @@ async fn jobs_that_finish_in_time_are_let() {
     let router = router().await;
     let job = create(&router, "wait_for_go", json!({ "key": "drain" })).await;
     within(signal("drain/started").reached(1)).await;
-    let shutdown = router.shutdown(Duration::from_secs(60));
+    let shutdown = router.shutdown(Duration::from_mins(1));
     let go = async {
         while !router.is_shutting_down() {
             tokio::task::yield_now().await;
@@ -41,8 +41,8 @@ async fn all_other_jobs_are_interrupted() {
     within(router.shutdown(Duration::ZERO)).await;
     let mut query = skep::store::JobQuery::newest(10);
     query.operation = Some("wait_for_go".to_owned());
-    let called = router.jobs(&query).await.unwrap()[0].id;
-    for job in [running, caller, called, queued, scheduled] {
+    let child = router.jobs(&query).await.unwrap()[0].id;
+    for job in [running, caller, child, queued, scheduled] {
         assert!(failure(&router, job).await.is(Code::Interrupted));
     }
     assert_eq!(router.job_counts().live, 0);
@@ -53,7 +53,7 @@ async fn new_jobs_are_refused_and_calls_of_running_jobs_are_not() {
     let router = router().await;
     let job = create(&router, "call_on_go", json!({})).await;
     within(signal("call_on_go/started").reached(1)).await;
-    let shutdown = router.shutdown(Duration::from_secs(60));
+    let shutdown = router.shutdown(Duration::from_mins(1));
     let meanwhile = async {
         while !router.is_shutting_down() {
             tokio::task::yield_now().await;

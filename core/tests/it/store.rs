@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
-use skep::job::{EventKind, JobRecord, JobState};
+use skep::job::{EventKind, JobRecord, JobState, Start};
 use skep::prelude::*;
 use skep::problem::Code;
 use skep::store::{JobQuery, MemoryStore, Position, Segment, Store, StoreError};
@@ -29,7 +29,7 @@ struct Shaky {
 impl Shaky {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            inner: MemoryStore::new(64 << 20, Duration::from_secs(3600)),
+            inner: MemoryStore::new(64 << 20, Duration::from_hours(1)),
             down: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             fails_late: AtomicBool::new(false),
@@ -116,9 +116,11 @@ async fn a_job_ends_when_the_store_has_its_end_and_not_before() {
 async fn emit_waits_while_the_store_is_behind() {
     let store = Shaky::new();
     let router = router(&store).await;
-    store.set_down(false);
-    let job = create(&router, "emit_many", json!({ "key": "behind-store" })).await;
+    let mut request = JobRequest::new("emit_many", json!({ "key": "behind-store" }));
+    request.start = Start::OnStream;
+    let job = router.create_job(request).await.unwrap().id;
     store.set_down(true);
+    drop(router.execute_job(job, 0).await.unwrap());
     settle().await;
     let emitted = signal("behind-store/emitted").count();
     assert!((200..400).contains(&emitted), "{emitted} KiB are waiting in memory");
@@ -181,7 +183,7 @@ async fn a_store_that_stays_down_does_not_hold_up_the_shutdown() {
     create(&router, "wait_for_go", json!({ "key": "stays-down" })).await;
     store.set_down(true);
     let shutdown = router.shutdown(Duration::from_secs(1));
-    tokio::time::timeout(Duration::from_secs(60), shutdown).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), shutdown).await.unwrap();
 }
 
 /// Emit 2,000 KiB in as many events; `KEY/emitted` counts them, `KEY/failed` says that one failed.

@@ -33,7 +33,7 @@ pub(crate) async fn router_on(store: Arc<dyn Store>, config: Config) -> Router {
 
 /// Bounds a wait, so that a fault fails a test and doesn't hang it.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens in time")
+    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens in time")
 }
 
 pub(crate) async fn create(router: &Router, operation: &str, input: Value) -> JobId {
@@ -42,7 +42,7 @@ pub(crate) async fn create(router: &Router, operation: &str, input: Value) -> Jo
 
 /// How a job ends.
 pub(crate) async fn end(router: &Router, id: JobId) -> JobState {
-    let job = router.wait(id, Duration::from_secs(60)).await.expect("the job is known");
+    let job = router.wait(id, Duration::from_mins(1)).await.expect("the job is known");
     assert!(job.state.is_end(), "the job ends in time, but is {}", job.state.as_str());
     job.state
 }

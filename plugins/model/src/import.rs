@@ -101,7 +101,16 @@ fn transfer(
     if done != bytes {
         return Err(invalid_path(path, "it changed while it was read"));
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let digest = hash.finalize().iter().fold(String::new(), |mut digest, byte| {
+        digest.push(hexadecimal(byte >> 4));
+        digest.push(hexadecimal(byte & 15));
+        digest
+    });
+    Ok(digest)
+}
+
+fn hexadecimal(digit: u8) -> char {
+    char::from_digit(digit.into(), 16).unwrap_or_default()
 }
 
 /// The file that `path` leads to, without links on the way: a hard link to a symbolic link would

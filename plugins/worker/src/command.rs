@@ -50,9 +50,11 @@ type Cancelled = Arc<AtomicU64>;
 
 fn run(arguments: Vec<OsString>) -> ExitCode {
     let cpu = skep_engine::check_cpu();
-    if !arguments.is_empty() {
+    if let Some(argument) = arguments.into_iter().next() {
         eprintln!(
-            "`worker` takes no arguments: a server starts it, and speaks with it in lines of JSON"
+            "`worker` takes no arguments, and `{}` is one: a server starts it, and speaks with it \
+             in lines of JSON",
+            argument.display()
         );
         return ExitCode::from(2);
     }

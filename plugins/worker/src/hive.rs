@@ -2,6 +2,7 @@
 
 /// A hive's name. This machine is the only one until there is a family of hives.
 #[skep::data]
+#[derive(Clone, Copy, Debug)]
 #[schemars(inline)]
 pub(crate) enum HiveId {
     // A doc comment here would make a `oneOf` of the schema, whose errors say nothing.

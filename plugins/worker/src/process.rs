@@ -35,7 +35,8 @@ const THREADS: &str = "CANDLE_NUM_THREADS";
 /// What is started as a worker.
 #[derive(Debug)]
 pub(crate) struct Program {
-    program: PathBuf,
+    /// A path, or a name that is looked for along `PATH`.
+    path: PathBuf,
     arguments: Vec<String>,
     threads: Option<usize>,
 }
@@ -44,25 +45,23 @@ impl Program {
     /// `command`, or this program itself as `skep worker`, with `threads` to compute.
     pub(crate) fn new(command: Option<Vec<String>>, threads: Option<usize>) -> Result<Self> {
         let Some(command) = command else {
-            let program = std::env::current_exe()?;
-            return Ok(Self { program, arguments: vec!["worker".to_owned()], threads });
+            let path = std::env::current_exe()?;
+            return Ok(Self { path, arguments: vec!["worker".to_owned()], threads });
         };
         let mut words = command.into_iter();
-        let program = words.next().map(PathBuf::from);
-        let program =
-            program.ok_or_else(|| OperationError::message("`command` is an empty list"))?;
-        Ok(Self { program, arguments: words.collect(), threads })
+        let path = words.next().map(PathBuf::from);
+        let path = path.ok_or_else(|| OperationError::message("`command` is an empty list"))?;
+        Ok(Self { path, arguments: words.collect(), threads })
     }
 
     /// Whether there is something to start, as far as that can be seen.
     pub(crate) fn is_there(&self) -> bool {
-        // A bare name is looked for along `PATH`.
-        !self.program.is_absolute() || self.program.exists()
+        !self.path.is_absolute() || self.path.exists()
     }
 
     /// Starts the process. It dies when the `Child` is dropped.
     pub(crate) fn start(&self) -> io::Result<Child> {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.path);
         command
             .args(&self.arguments)
             .env_clear()

@@ -170,6 +170,7 @@ pub(crate) enum FinishReason {
 /// Tokens that a text took.
 #[skep::data]
 #[derive(Debug)]
+#[allow(clippy::struct_field_names, reason = "the names that every client of a model knows")]
 pub(crate) struct Usage {
     /// Tokens of the prompt.
     pub(crate) prompt_tokens: usize,

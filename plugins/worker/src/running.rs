@@ -23,6 +23,7 @@ const REPLIES: usize = 64;
 /// A process that holds one model.
 #[skep::data]
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_field_names, reason = "`worker` is the name in the input, too")]
 pub(crate) struct Worker {
     /// Its id.
     pub(crate) id: String,
@@ -199,10 +200,10 @@ impl Running {
             return Err(self.gone().await);
         };
         let id = self.last_request.fetch_add(1, Ordering::Relaxed) + 1;
-        let (sender, replies) = mpsc::channel(REPLIES);
+        let (sender, receiver) = mpsc::channel(REPLIES);
         *self.current() = Some(Current { id, replies: sender, _turn: turn });
         place.send(Request { id, ask });
-        Ok(Replies { id, replies, ended: false, on_it })
+        Ok(Replies { id, receiver, ended: false, on_it })
     }
 
     /// The model is loaded: the worker is ready.
@@ -308,7 +309,7 @@ impl Drop for OnIt {
 /// What a worker replies to one request. Dropped before the last reply, it cancels the request.
 pub(crate) struct Replies {
     id: u64,
-    replies: mpsc::Receiver<Say>,
+    receiver: mpsc::Receiver<Say>,
     ended: bool,
     on_it: OnIt,
 }
@@ -317,7 +318,7 @@ impl Replies {
     /// The next reply; fails when the worker is gone. The last one is `Result` or `Error`.
     /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Say> {
-        let Some(say) = self.replies.recv().await else {
+        let Some(say) = self.receiver.recv().await else {
             self.ended = true;
             return Err(self.on_it.0.gone().await);
         };

@@ -68,12 +68,12 @@ impl Server {
 async fn start(directory: &Path) -> Router {
     let mut config = Config::default();
     config.data_dir = directory.join("data");
-    let store = MemoryStore::new(1 << 24, Duration::from_secs(60));
+    let store = MemoryStore::new(1 << 24, Duration::from_mins(1));
     Router::start(config, Linked::all(), Arc::new(store)).await.unwrap()
 }
 
-/// A small GGUF file with weights of `bytes` bytes, all of them `fill`.
-pub(crate) fn gguf(bytes: usize, fill: u8) -> Vec<u8> {
+/// A small GGUF file with weights of `bytes` bytes, all of them `weight`.
+pub(crate) fn gguf(bytes: usize, weight: u8) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
     let mut file = b"GGUF\x03\0\0\0".to_vec();
     for count in [1_u64, 2] {
@@ -85,6 +85,6 @@ pub(crate) fn gguf(bytes: usize, fill: u8) -> Vec<u8> {
     file.extend((bytes as u64).to_le_bytes());
     file.extend([0; 12]);
     file.resize(file.len().next_multiple_of(32), 0);
-    file.resize(file.len() + bytes, fill);
+    file.resize(file.len() + bytes, weight);
     file
 }

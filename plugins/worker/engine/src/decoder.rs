@@ -21,7 +21,7 @@ use crate::gguf::Gguf;
 use cache::Cache;
 pub(crate) use config::Config;
 use layer::{Layer, Scratch};
-use linear::Linear;
+use linear::{Linear, multiply};
 use math::rms_norm;
 use rope::Rope;
 
@@ -112,7 +112,7 @@ impl Decoder {
     pub(crate) fn scores(&mut self) -> Result<&[f32], EngineError> {
         rms_norm(&mut self.last, &self.norm, self.config.norm_epsilon);
         let output = self.output.as_ref().unwrap_or(&self.embedding);
-        output.apply(&self.last, &mut self.scores)?;
+        multiply(&self.last, [(output, &mut self.scores)])?;
         if let Some(cap) = self.config.score_cap {
             for score in &mut self.scores {
                 *score = cap * (*score / cap).tanh();

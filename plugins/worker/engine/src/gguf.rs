@@ -6,7 +6,6 @@
 
 mod metadata;
 mod source;
-mod widen;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,7 +13,7 @@ use std::fs::File;
 use std::path::Path;
 
 use candle_core::CpuStorage;
-use candle_core::quantized::{GgmlDType, QuantizedType};
+use candle_core::quantized::GgmlDType;
 
 use crate::EngineError;
 pub(crate) use metadata::Metadata;
@@ -108,14 +107,14 @@ impl Gguf {
         self.tensors.contains_key(name)
     }
 
-    /// Takes a tensor out of the file. Its shape has to be the given one, the number of values in a
-    /// row first.
+    /// Takes a tensor out of the file: its format and its data. Its shape has to be the given one, the
+    /// number of values in a row first.
     pub(crate) fn tensor(
         &mut self,
         name: &str,
         shape: &[usize],
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Box<dyn QuantizedType>, EngineError> {
+    ) -> Result<(GgmlDType, Vec<u8>), EngineError> {
         let Some(tensor) = self.tensors.remove(name) else {
             return Err(self.source.invalid(format!("the tensor `{name}` is missing")));
         };
@@ -130,11 +129,7 @@ impl Gguf {
                 progress(loaded + bytes, total);
             })?;
         self.loaded_bytes += tensor.bytes as u64;
-        // Candle computes with Q8_0 several times faster than with Q5_0.
-        Ok(match tensor.kind {
-            GgmlDType::Q5_0 => GgmlDType::Q8_0.from_data(Cow::Owned(widen::q5_0_to_q8_0(&data))),
-            kind => kind.from_data(Cow::Owned(data)),
-        })
+        Ok((tensor.kind, data))
     }
 
     /// Takes a tensor of one dimension out of the file, as numbers.
@@ -144,7 +139,8 @@ impl Gguf {
         length: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Vec<f32>, EngineError> {
-        match self.tensor(name, &[length], progress)?.dequantize(length)? {
+        let (kind, data) = self.tensor(name, &[length], progress)?;
+        match kind.from_data(Cow::Owned(data)).dequantize(length)? {
             CpuStorage::F32(values) => Ok(values),
             _ => {
                 Err(self.source.invalid(format!("the tensor `{name}` is not a vector of numbers")))

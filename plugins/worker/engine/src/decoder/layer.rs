@@ -3,7 +3,7 @@
 use super::attention::Attention;
 use super::cache::LayerCache;
 use super::config::Config;
-use super::linear::Linear;
+use super::linear::{Linear, multiply};
 use super::math::{add, rms_norm};
 use super::rope::Angles;
 use crate::EngineError;
@@ -130,9 +130,7 @@ impl Layer {
         normed.clear();
         normed.extend_from_slice(rows);
         rms_norm(normed, &self.attention_norm, norm_epsilon);
-        self.query.apply(normed, queries)?;
-        self.key.apply(normed, keys)?;
-        self.value.apply(normed, values)?;
+        multiply(normed, [(&self.query, queries), (&self.key, keys), (&self.value, values)])?;
         if let Some(norms) = &self.more_norms {
             rms_norm(queries, &norms.query, norm_epsilon);
             rms_norm(keys, &norms.key, norm_epsilon);
@@ -141,7 +139,7 @@ impl Layer {
         angles.apply(keys, kv_heads * head_size, head_size);
         cache.push(keys, values, head_size);
         self.attention.apply(queries, cache, attended);
-        self.output.apply(attended, added)?;
+        multiply(attended, [(&self.output, added)])?;
         if let Some(norms) = &self.more_norms {
             rms_norm(added, &norms.attention_output, norm_epsilon);
         }
@@ -159,10 +157,9 @@ impl Layer {
         normed.clear();
         normed.extend_from_slice(rows);
         rms_norm(normed, &self.feed_norm, config.norm_epsilon);
-        self.gate.apply(normed, gates)?;
-        self.up.apply(normed, ups)?;
+        multiply(normed, [(&self.gate, gates), (&self.up, ups)])?;
         config.activation.gate(gates, ups);
-        self.down.apply(gates, added)?;
+        multiply(gates, [(&self.down, added)])?;
         if let Some(norms) = &self.more_norms {
             rms_norm(added, &norms.feed_output, config.norm_epsilon);
         }

@@ -1,0 +1,9 @@
+use skep::prelude::*;
+
+/// Greet someone.
+#[skep::operation]
+async fn sayHello() -> Result<()> {
+    Ok(())
+}
+
+fn main() {}

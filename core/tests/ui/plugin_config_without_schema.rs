@@ -1,0 +1,9 @@
+struct Settings;
+
+#[derive(Default)]
+struct Hives;
+
+#[skep::plugin(name = "hive", config = Settings)]
+impl Hives {}
+
+fn main() {}

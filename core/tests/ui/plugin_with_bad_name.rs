@@ -1,0 +1,7 @@
+#[derive(Default)]
+struct Hives;
+
+#[skep::plugin(name = "My Hives")]
+impl Hives {}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[derive(Default)]
+struct Hives;
+
+#[skep::plugin]
+impl Hives {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct Hives {
+    path: String,
+}
+
+#[skep::plugin(name = "hive")]
+impl Hives {}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use skep::prelude::*;
+
+/// Greet someone.
+#[skep::operation]
+async fn hello_() -> Result<()> {
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,53 @@
+//! The operation.
+
+use serde_json::json;
+use skep::prelude::*;
+
+use crate::choice::Choice;
+use crate::hive::HiveId;
+use crate::input::InferInput;
+use crate::output::{Answer, Inferred, Timings, Token};
+use crate::relay::{Output, relay};
+
+#[derive(Default)]
+struct Inference {
+    choice: Choice,
+}
+
+/// Ask a model.
+#[skep::plugin(name = "infer")]
+impl Inference {
+    /// Ask a model: continue a `prompt`, or answer `messages`.
+    ///
+    /// The text is emitted as it comes, and is whole in the result. If no worker has the model yet,
+    /// one is started, and stays; how far it is comes as progress, in bytes, then how far the
+    /// prompt is, in tokens.
+    #[operation(emits = Token)]
+    async fn infer(&self, Input(input): Input<InferInput>, job: &JobContext) -> Result<Inferred> {
+        let HiveId::Localhost = input.hive_id;
+        let request = input.request()?;
+        if job.router().operation("worker_spawn").is_err() {
+            let detail = "`infer` asks the workers of the plugin `worker`, which is not linked \
+                          into this server (crate skep-worker)";
+            return Err(OperationError::new("missing-plugin", detail).with_status(501));
+        }
+        let worker = self.choice.worker(&input, job).await?;
+        let call = json!({ "worker_id": worker.id, "request": request });
+        let output = if input.stream { Output::Relayed } else { Output::Dropped };
+        let answer = relay(job, "worker_infer", call, output).await?;
+        let Answer { text, finish_reason, usage, timings } = serde_json::from_value(answer)?;
+        Ok(Inferred {
+            text,
+            finish_reason,
+            usage,
+            timings: Timings {
+                load_ms: worker.load_ms,
+                prompt_ms: timings.prompt_ms,
+                generation_ms: timings.generation_ms,
+                tokens_per_second: timings.tokens_per_second,
+            },
+            model: input.model,
+            worker_id: worker.id,
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! Workers that die, or are none.
+
+use serde_json::json;
+use skep::job::{EventKind, LogLevel};
+
+use crate::support::{SILENT, Server, kill, runs};
+
+fn long_answer() -> serde_json::Value {
+    json!({ "model": "smollm2", "prompt": "Once upon a time", "max_tokens": 1500, "seed": 1 })
+}
+
+#[tokio::test]
+async fn a_worker_killed_in_mid_answer_fails_its_job_and_the_next_gets_a_new_one() {
+    let server = Server::real().await;
+    let mut job = server.job("infer", long_answer()).await;
+    job.output().await;
+    let worker = server.worker().await;
+    assert_eq!(worker["state"], "busy");
+    assert!(kill("-9", &worker["pid"]));
+
+    let problem = server.problem(&job).await;
+    assert_eq!(problem.code, "worker-crashed", "{problem}");
+    assert_eq!(problem.extensions["worker_id"], worker["id"]);
+    assert!(problem.detail.contains(worker["id"].as_str().unwrap()), "{problem}");
+    assert!(problem.detail.contains("SIGKILL"), "{problem}");
+    assert!(server.workers().await.is_empty());
+
+    let input = json!({ "model": "smollm2", "prompt": "Once upon a time", "max_tokens": 3 });
+    let result = server.call("infer", input).await.unwrap();
+    assert_ne!(result["worker_id"], worker["id"]);
+}
+
+#[tokio::test]
+async fn a_deleted_worker_fails_its_jobs_also_those_that_wait() {
+    let server = Server::real().await;
+    let mut job = server.job("infer", long_answer()).await;
+    job.output().await;
+    let waits = server.job("infer", long_answer()).await;
+    let worker = crate::support::eventually("both are on it", async || {
+        server.workers().await.pop().filter(|worker| worker["jobs"] == 2)
+    })
+    .await;
+    server.call("worker_delete", json!({ "id": worker["id"] })).await.unwrap();
+    for job in [job, waits] {
+        let problem = server.problem(&job).await;
+        assert_eq!((&*problem.code, problem.status), ("worker-deleted", 409), "{problem}");
+        assert!(problem.detail.contains(worker["id"].as_str().unwrap()), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_ends_while_it_loads_is_reported_with_its_last_words() {
+    let server = Server::with_script("echo out of memory >&2; exit 3").await;
+    let mut job = server.job("worker_spawn", json!({ "model": "tiny" })).await;
+    job.rest().await;
+    let problem = server.problem(&job).await;
+    assert_eq!(problem.code, "worker-crashed");
+    assert!(problem.detail.contains("exit status: 3"), "{problem}");
+    let told = job.seen.iter().any(|kind| match kind {
+        EventKind::Log(line) => line.level == LogLevel::Error && line.message == "out of memory",
+        _ => false,
+    });
+    assert!(told, "{:?}", job.seen);
+    assert!(server.workers().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_process_that_speaks_something_else_is_ended() {
+    let server = Server::with_script(&format!("echo Hello; {SILENT}")).await;
+    let mut job = server.job("worker_spawn", json!({ "model": "tiny" })).await;
+    job.rest().await;
+    let problem = server.problem(&job).await;
+    assert_eq!(problem.code, "worker-crashed");
+    assert!(problem.detail.contains("did not speak the protocol"), "{problem}");
+    assert!(server.workers().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_reported() {
+    let server = Server::with(json!(["/nowhere/skep", "worker"])).await;
+    server.import(&server.file("llama"), "tiny").await;
+    let problem = server.call("worker_spawn", json!({ "model": "tiny" })).await.unwrap_err();
+    assert_eq!(problem.code, "worker-not-started");
+    assert!(!problem.detail.contains("/nowhere"), "{problem}");
+    let health = server.router.health().await;
+    let worker = health.iter().find(|(plugin, _)| *plugin == "worker").unwrap();
+    assert_ne!(worker.1, skep::plugin::Health::Healthy);
+}
+
+#[tokio::test]
+async fn an_idle_worker_that_dies_is_off_the_list() {
+    let server = Server::real().await;
+    let worker = server.call("worker_spawn", json!({ "model": "smollm2" })).await.unwrap();
+    assert!(kill("-9", &worker["pid"]));
+    crate::support::eventually("it is off the list", async || {
+        server.workers().await.is_empty().then_some(())
+    })
+    .await;
+    assert!(!runs(&worker["pid"]));
+}

@@ -1,0 +1,8 @@
+//! Behaviour of the operations, through a router, on real processes and a real model.
+
+mod crash;
+mod infer;
+mod logs;
+mod process;
+mod spawn;
+mod support;
