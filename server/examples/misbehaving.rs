@@ -122,6 +122,19 @@ async fn call_d(job: &JobContext) -> Result<()> {
     job.call("call_b", serde_json::json!({})).await
 }
 
+/// Tell a secret to other operations only.
+#[skep::operation(hidden)]
+async fn secret_tell() -> Result<String> {
+    Ok("the secret".to_owned())
+}
+
+/// Ask for the secret, and keep it.
+#[skep::operation]
+async fn secret_ask(job: &JobContext) -> Result<usize> {
+    let secret: String = job.call("secret_tell", serde_json::json!({})).await?;
+    Ok(secret.len())
+}
+
 /// Run one at a time, with room for one more to wait.
 #[skep::operation(max_concurrency = 1, max_queued = 1)]
 async fn one_at_a_time(job: &JobContext) -> Result<()> {

@@ -33,6 +33,7 @@ impl Router {
                 live.phase = Phase::Draining;
             }
         }
+        info!("stopping: jobs that run may finish for {drain:?}");
         self.inner.tasks.close();
         if timeout(drain, self.inner.tasks.wait()).await.is_err() {
             self.interrupt(drain).await;

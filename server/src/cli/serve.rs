@@ -68,7 +68,6 @@ async fn serve(config: Config) -> Result<(), Error> {
     info!("listening on http://{}", listener.local_addr()?);
     server::serve(listener, http, &server, async {
         stop.await;
-        info!("stopping: jobs that run may finish for {:?}", server.drain);
         // Until the jobs have ended the server still answers: clients read their streams to the
         // end, and /readyz says that it goes down.
         router.shutdown(server.drain).await;

@@ -7,11 +7,11 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
-use skep::job::{Caller, JobRequest};
+use skep::job::{Caller, JobRecord, JobRequest};
 use skep::problem::Code;
 use skep::router::CancelOnDrop;
 use skep::store::JobQuery;
-use skep::{JobId, Problem};
+use skep::{JobId, Problem, RouterError};
 
 use crate::http::body;
 use crate::http::request::{Query, invalid_query, job_headers, resume_after};
@@ -79,9 +79,10 @@ impl Http {
             let bad = |_| invalid_query("cursor", "it is the `next_cursor` of an earlier page");
             jobs.before = Some(cursor.parse().map_err(bad)?);
         }
-        let found = self.router.jobs(&jobs).await?;
+        let mut found = self.router.jobs(&jobs).await?;
         // A page that isn't full is the last one.
         let next = found.last().filter(|_| found.len() == jobs.limit).map(|job| job.id);
+        found.retain(|job| self.is_visible(job));
         Ok(body::json(StatusCode::OK, &json!({ "jobs": found, "next_cursor": next })))
     }
 
@@ -89,16 +90,17 @@ impl Http {
     pub(crate) async fn show_job(&self, request: &Request<Incoming>, id: &str) -> Answer {
         let id = parse_id(id)?;
         let wait = Query::of(request.uri(), &["wait"])?.duration("wait")?;
-        let job = match wait {
-            Some(wait) => self.router.wait(id, wait.min(MAX_WAIT)).await?,
-            None => self.router.job(id).await?,
-        };
+        let mut job = self.visible_job(id).await?;
+        if let Some(wait) = wait {
+            job = self.router.wait(id, wait.min(MAX_WAIT)).await?;
+        }
         Ok(body::json(StatusCode::OK, &job))
     }
 
     /// `DELETE /v1/jobs/{id}`.
     pub(crate) async fn cancel_job(&self, id: &str) -> Answer {
-        let job = self.router.cancel_job(parse_id(id)?).await?;
+        let id = self.visible_job(parse_id(id)?).await?.id;
+        let job = self.router.cancel_job(id).await?;
         Ok(body::json(StatusCode::ACCEPTED, &job))
     }
 
@@ -106,12 +108,24 @@ impl Http {
     pub(crate) async fn stream_job(&self, request: &Request<Incoming>, id: &str) -> Answer {
         let id = parse_id(id)?;
         let after = resume_after(request)?;
-        let job = self.router.job(id).await?;
+        let job = self.visible_job(id).await?;
         if job.state.is_end() && after >= job.last_event {
             // The only answer that stops an EventSource from asking again (WHATWG HTML, 9.2.3).
             return Ok(body::empty(StatusCode::NO_CONTENT));
         }
         self.events(id, after, None).await
+    }
+
+    /// A job that clients may know of.
+    async fn visible_job(&self, id: JobId) -> Result<JobRecord, RouterError> {
+        let job = self.router.job(id).await?;
+        if self.is_visible(&job) { Ok(job) } else { Err(RouterError::UnknownJob(id)) }
+    }
+
+    /// Whether clients may know of `job`. What other operations call by a hidden one may hold what
+    /// no client should see, such as paths of the server's disk.
+    fn is_visible(&self, job: &JobRecord) -> bool {
+        self.router.operation(&job.operation).is_ok()
     }
 
     /// A job's events as an answer.

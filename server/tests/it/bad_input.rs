@@ -174,3 +174,15 @@ async fn a_body_that_breaks_off_harms_nobody() {
     server.echo().await;
     assert_eq!(server.json("/v1/jobs").await["jobs"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn hidden_operations_and_their_jobs_are_not_there_for_clients() {
+    let server = Server::start(&[]);
+    let asked = server.post("/v1/operations/secret_ask", &json!({})).await;
+    assert_eq!(asked.json::<Value>().await.unwrap(), 10);
+    let told = server.post("/v1/operations/secret_tell", &json!({})).await;
+    assert_eq!(told.status(), 404);
+    let jobs = server.json("/v1/jobs").await;
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 1);
+    assert!(!jobs.to_string().contains("the secret"), "{jobs}");
+}

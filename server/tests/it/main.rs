@@ -7,5 +7,7 @@ mod cli;
 mod containment;
 mod limits;
 mod shutdown;
+#[cfg(feature = "stock")]
+mod stock;
 mod support;
 mod wire;

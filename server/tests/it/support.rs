@@ -20,7 +20,7 @@ pub(crate) struct Server {
     /// What it has logged so far.
     log: Vec<String>,
     http: Client,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 /// The example server with the operations that misbehave.
@@ -53,10 +53,20 @@ impl Server {
 
     /// Starts the example server with a configuration file.
     pub(crate) fn configured(config: &str, flags: &[&str]) -> Self {
+        Self::of(program(), config, flags)
+    }
+
+    /// Starts the stock server.
+    #[cfg(feature = "stock")]
+    pub(crate) fn stock() -> Self {
+        Self::of(env!("CARGO_BIN_EXE_skep").into(), "", &[])
+    }
+
+    fn of(program: PathBuf, config: &str, flags: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
         let file = data.path().join("skep.toml");
         std::fs::write(&file, config).expect("the configuration is written");
-        let mut child = command(program())
+        let mut child = command(program)
             .args(["serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(&file)
             .arg("--data-dir")
@@ -77,8 +87,7 @@ impl Server {
             }
         });
         let http = Client::builder().no_proxy().build().expect("a client");
-        let mut server =
-            Self { child, url: String::new(), lines, log: Vec::new(), http, _data: data };
+        let mut server = Self { child, url: String::new(), lines, log: Vec::new(), http, data };
         let line = server.wait_for_line("listening on http://");
         let at = line.find("http://").expect("the line has the URL");
         let url: String =
@@ -98,6 +107,12 @@ impl Server {
                 return line;
             }
         }
+    }
+
+    /// Its data directory.
+    #[cfg(feature = "stock")]
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.path().join("data")
     }
 
     /// Host and port, for requests that are written by hand.

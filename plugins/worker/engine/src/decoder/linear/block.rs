@@ -45,17 +45,19 @@ pub(super) struct HalfBytes {
 impl Block for Nibbles {
     #[inline(always)]
     fn unpack(&self) -> [Lanes; CHUNKS] {
-        let (scale, minimum) = ([self.scale; LANES], [self.minimum; LANES]);
-        let (pairs, _) = self.pairs.as_chunks::<LANES>();
-        let low = |pairs: [u8; LANES]| {
-            let numbers = pairs.map(|pair| single(i32::from(pair) & 0x0f));
-            product_and_sum(numbers, scale, minimum)
+        // A high nibble is 16 times its number: the scale makes up for it, and nothing is shifted.
+        let unpack = |pairs: &[u8; LANES], mask: u8, scale: f32| {
+            let numbers = pairs.each_ref().map(|pair| f32::from(pair & mask));
+            product_and_sum(numbers, [scale; LANES], [self.minimum; LANES])
         };
-        let high = |pairs: [u8; LANES]| {
-            let numbers = pairs.map(|pair| single(i32::from(pair) >> 4));
-            product_and_sum(numbers, scale, minimum)
-        };
-        [low(pairs[0]), low(pairs[1]), high(pairs[0]), high(pairs[1])]
+        let (pairs, _) = self.pairs.as_chunks();
+        let (low, high) = (self.scale, self.scale / 16.0);
+        [
+            unpack(&pairs[0], 0x0f, low),
+            unpack(&pairs[1], 0x0f, low),
+            unpack(&pairs[0], 0xf0, high),
+            unpack(&pairs[1], 0xf0, high),
+        ]
     }
 }
 
@@ -93,10 +95,4 @@ pub(super) fn product_and_sum(a: Lanes, b: Lanes, c: Lanes) -> Lanes {
             a[lane] * b[lane] + c[lane]
         }
     })
-}
-
-#[inline(always)]
-#[expect(clippy::cast_precision_loss, reason = "numbers of a few bits")]
-fn single(number: i32) -> f32 {
-    number as f32
 }

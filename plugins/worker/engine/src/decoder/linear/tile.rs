@@ -17,6 +17,8 @@ const ROWS: usize = 3;
 
 /// A register for each row of weights.
 type Four = [Lanes; WEIGHTS];
+/// A register for each row of activations.
+type Three = [Lanes; ROWS];
 
 /// Multiplies each row of `rows` with rows of weights, of `blocks` blocks each: a multiple of
 /// [`WEIGHTS`]. A column has the products of one row, and leaves out those that it has no place for.
@@ -86,17 +88,19 @@ fn unpacked_row_products(weights: &[Lanes], row: &[Lanes]) -> [f32; WEIGHTS] {
 #[inline(never)]
 fn tile_products(weights: &[Lanes], rows: &[Lanes]) -> [[f32; WEIGHTS]; ROWS] {
     let length = weights.len() / WEIGHTS;
-    let weights = parts(weights, length);
+    let weights: [&[Lanes]; WEIGHTS] = parts(weights, length);
     let rows: [&[Lanes]; ROWS] = parts(rows, length);
-    let mut sums = [Four::default(); ROWS];
+    let mut sums = [Three::default(); WEIGHTS];
     for index in 0..length {
+        let rows = [rows[0][index], rows[1][index], rows[2][index]];
         sums = [
-            register_products(sums[0], weights, index, rows[0][index]),
-            register_products(sums[1], weights, index, rows[1][index]),
-            register_products(sums[2], weights, index, rows[2][index]),
+            products_with_three(sums[0], weights[0][index], rows),
+            products_with_three(sums[1], weights[1][index], rows),
+            products_with_three(sums[2], weights[2][index], rows),
+            products_with_three(sums[3], weights[3][index], rows),
         ];
     }
-    [totals(&sums[0]), totals(&sums[1]), totals(&sums[2])]
+    std::array::from_fn(|row| totals(&sums.map(|sums| sums[row])))
 }
 
 #[inline(always)]
@@ -114,6 +118,15 @@ fn register_products(sums: Four, weights: [&[Lanes]; WEIGHTS], index: usize, row
         product_and_sum(weights[1][index], row, sums[1]),
         product_and_sum(weights[2][index], row, sums[2]),
         product_and_sum(weights[3][index], row, sums[3]),
+    ]
+}
+
+#[inline(always)]
+fn products_with_three(sums: Three, weights: Lanes, rows: Three) -> Three {
+    [
+        product_and_sum(weights, rows[0], sums[0]),
+        product_and_sum(weights, rows[1], sums[1]),
+        product_and_sum(weights, rows[2], sums[2]),
     ]
 }
 
