@@ -99,11 +99,17 @@ impl InputSchema {
             | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
                 unexpected.iter().map(|name| self.unknown_field(at, name, error)).collect()
             }
-            // Of an object that has no fields at all the validator says no more than this.
             ValidationErrorKind::FalseSchema => {
-                let object = input.pointer(at).and_then(Value::as_object);
-                let names = object.into_iter().flat_map(|object| object.keys());
-                names.map(|name| self.unknown_field(at, name, error)).collect()
+                match input.pointer(at).and_then(Value::as_object) {
+                    // Of an object that has no fields at all the validator says no more than this.
+                    Some(object) => {
+                        object.keys().map(|name| self.unknown_field(at, name, error)).collect()
+                    }
+                    None => {
+                        let detail = "is not allowed here".to_owned();
+                        vec![InputError { pointer: at.to_owned(), detail }]
+                    }
+                }
             }
             _ => {
                 vec![InputError { pointer: at.to_owned(), detail: shorten(error.to_string()) }]
@@ -155,6 +161,7 @@ mod tests {
                 "max_tokens": { "type": "integer", "minimum": 1 },
                 "prompt": { "type": "string" },
                 "a/b": { "type": "object", "additionalProperties": false },
+                "never": false,
             },
             "required": ["prompt"],
             "additionalProperties": false,
@@ -166,16 +173,18 @@ mod tests {
 
     #[test]
     fn all_errors_are_told_at_once_with_pointers() {
-        let mut errors = check(&json!({ "max_tokens": 0, "promt": "Hi", "a/b": { "x": 1 } }));
+        let input = json!({ "max_tokens": 0, "promt": "Hi", "a/b": { "x": 1 }, "never": 1 });
+        let mut errors = check(&input);
         errors.sort();
         assert_eq!(
             errors,
             [
                 ("/a~1b/x".into(), "is not a field".into()),
                 ("/max_tokens".into(), "0 is less than the minimum of 1".into()),
+                ("/never".into(), "is not allowed here".into()),
                 ("/prompt".into(), "is required".into()),
                 ("/promt".into(), "is not a field, did you mean `prompt`?".into()),
-            ] as [(String, String); 4]
+            ] as [(String, String); 5]
         );
     }
 

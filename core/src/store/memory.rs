@@ -191,3 +191,46 @@ fn size(state: &JobState) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    fn job() -> JobRecord {
+        JobRecord {
+            id: JobId::new(),
+            operation: "echo".into(),
+            input: RawValue::NULL.to_owned().into(),
+            state: JobState::Queued,
+            attempt: 1,
+            parent: None,
+            created_at: Timestamp::now(),
+            started_at: None,
+            ended_at: None,
+            last_event: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_made_again_takes_no_more_room() {
+        let store = MemoryStore::new(1_000_000, Duration::from_mins(1));
+        let mut job = job();
+        let segment = Segment { first: 1, last: 2, offset: 0, bytes: Bytes::from(vec![0; 1_000]) };
+        for _ in 0..2 {
+            store.accept(&job).await.unwrap();
+        }
+        for _ in 0..2 {
+            store.append(job.id, segment.clone()).await.unwrap();
+        }
+        job.state = JobState::Cancelled;
+        job.ended_at = Some(Timestamp::now());
+        for _ in 0..2 {
+            store.end(&job, vec![segment.clone()]).await.unwrap();
+        }
+        assert_eq!(store.lock().used, RECORD_COST + 4 + 1_000);
+        assert_eq!(store.lock().ended.len(), 1);
+    }
+}
