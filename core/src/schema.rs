@@ -17,11 +17,13 @@ const MAX_DETAIL: usize = 300;
 
 /// The schema (2020-12) of what `T` reads from JSON: an input.
 pub fn input_schema<T: JsonSchema>() -> Value {
-    SchemaSettings::draft2020_12()
+    let mut schema = SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(bound_integers))
         .into_generator()
-        .into_root_schema_for::<T>()
-        .to_value()
+        .into_root_schema_for::<T>();
+    // The name of a Rust type that most authors never wrote.
+    schema.remove("title");
+    schema.to_value()
 }
 
 /// The schema (2020-12) of what `T` writes as JSON: a result or an event.
@@ -100,16 +102,12 @@ impl InputSchema {
                 unexpected.iter().map(|name| self.unknown_field(at, name, error)).collect()
             }
             ValidationErrorKind::FalseSchema => {
-                match input.pointer(at).and_then(Value::as_object) {
-                    // Of an object that has no fields at all the validator says no more than this.
-                    Some(object) => {
-                        object.keys().map(|name| self.unknown_field(at, name, error)).collect()
-                    }
-                    None => {
-                        let detail = "is not allowed here".to_owned();
-                        vec![InputError { pointer: at.to_owned(), detail }]
-                    }
-                }
+                let Some(object) = input.pointer(at).and_then(Value::as_object) else {
+                    let detail = "is not allowed here".to_owned();
+                    return vec![InputError { pointer: at.to_owned(), detail }];
+                };
+                // Of an object that has no fields at all the validator says no more than this.
+                object.keys().map(|name| self.unknown_field(at, name, error)).collect()
             }
             _ => {
                 vec![InputError { pointer: at.to_owned(), detail: shorten(error.to_string()) }]

@@ -28,7 +28,7 @@ pub(crate) struct Http {
     guard: Guard,
     max_body: usize,
     body_timeout: Duration,
-    routes: matchit::Router<Resource>,
+    paths: matchit::Router<Resource>,
 }
 
 type Answer = Result<Response<Body>, Refusal>;
@@ -72,9 +72,9 @@ impl Resource {
 impl Http {
     /// Answers for `router`, as `config` says.
     pub(crate) fn new(router: Router, config: &ServerConfig) -> Self {
-        let mut routes = matchit::Router::new();
+        let mut paths = matchit::Router::new();
         for (path, resource) in Resource::PATHS {
-            if let Err(error) = routes.insert(path, resource) {
+            if let Err(error) = paths.insert(path, resource) {
                 unreachable!("the table above is fixed: {error}");
             }
         }
@@ -83,7 +83,7 @@ impl Http {
             guard: Guard::new(&config.hosts, &config.origins),
             max_body: config.max_body,
             body_timeout: config.request_timeout,
-            routes,
+            paths,
         }
     }
 
@@ -103,7 +103,7 @@ impl Http {
     async fn route(&self, request: Request<Incoming>) -> Answer {
         self.guard.check(&request)?;
         let path = request.uri().path().to_owned();
-        let Ok(found) = self.routes.at(&path) else {
+        let Ok(found) = self.paths.at(&path) else {
             return Err(Problem::new(Code::NotFound, format!("there is nothing at {path}")).into());
         };
         let (resource, id) = (*found.value, found.params.get("id").unwrap_or_default());

@@ -104,7 +104,7 @@ impl Operation {
                 ::skep::__private::schemars::JsonSchema,
             )]
             #[serde(crate = "::skep::__private::serde", deny_unknown_fields)]
-            #[schemars(crate = "::skep::__private::schemars", title = "")]
+            #[schemars(crate = "::skep::__private::schemars")]
             #[allow(non_camel_case_types)]
             struct #ty {
                 #(#definitions)*

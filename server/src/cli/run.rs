@@ -97,7 +97,7 @@ impl Printer {
             EventKind::Output(output) => self.output(&output)?,
             EventKind::Progress(progress) => self.progress(&progress),
             EventKind::Log(line) => {
-                self.note(&format!("{}: {}", line.level.as_str(), line.message))?
+                self.note(&format!("{}: {}", line.level.as_str(), line.message))?;
             }
             _ => {}
         }

@@ -21,14 +21,14 @@ use crate::http::{Answer, Http};
 const PAGE: (usize, usize) = (50, 500);
 
 /// The longest `?wait=`.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// The states that jobs are listed by.
 const STATES: [&str; 6] = ["scheduled", "queued", "running", "succeeded", "failed", "cancelled"];
 
 /// The answer to `POST /v1/jobs`.
 #[derive(Serialize)]
-struct Created<'a> {
+struct Accepted<'a> {
     job_id: JobId,
     sse_url: String,
     state: &'static str,
@@ -44,14 +44,14 @@ impl Http {
         job_headers(request.headers(), &mut job)?;
         (job.operation, job.input) = split(self.json_body(request).await?)?;
         let job = self.router.create_job(job).await?;
-        let created = Created {
+        let accepted = Accepted {
             job_id: job.id,
             sse_url: format!("{}/stream", path(job.id)),
             state: job.state.as_str(),
             operation: &job.operation,
             created_at: job.created_at.to_string(),
         };
-        let mut response = body::json(StatusCode::CREATED, &created);
+        let mut response = body::json(StatusCode::CREATED, &accepted);
         response.headers_mut().insert(header::LOCATION, location(job.id));
         Ok(response)
     }

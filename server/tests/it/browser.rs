@@ -1,4 +1,4 @@
-//! A real browser's EventSource.
+//! A real browser's `EventSource`.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -136,3 +136,22 @@ fn the_log_can_be_json() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["fields"]["message"], "stopped");
 }
+
+#[test]
+fn what_people_read_stays_as_it_is() {
+    let server = Server::start(&[]);
+    for (name, arguments) in [
+        ("help", &["--help"][..]),
+        ("help_serve", &["serve", "--help"]),
+        ("help_run", &["run", "--help"]),
+        ("operations", &["operations"]),
+        ("operation", &["operations", "echo"]),
+        ("spec", &["operations", "echo", "--json"]),
+        ("plugins", &["plugins"]),
+        ("refusal", &["run", "echo", "valeu=1", "count=-1"]),
+    ] {
+        let output = server.skep(arguments);
+        let text = [stdout(&output), stderr(&output)].concat();
+        insta::assert_snapshot!(name, text.replace(&server.url, "http://SERVER"));
+    }
+}
