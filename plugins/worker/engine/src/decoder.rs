@@ -1,12 +1,8 @@
 //! The network: from tokens to the scores of the next one.
 //!
 //! One decoder for all architectures; what differs between them is data ([`Config`]). It works on
-//! plain vectors of `f32`, row by row, and leaves to candle what candle is best at: the products with
-//! quantised weights. There is no tensor graph, and in the steady state nothing is allocated.
-//!
-//! Products are computed from the weights as they are in the file. Candle could repack some of them
-//! for more speed on long prompts; that would more than double their memory, and make a token's
-//! scores depend on how many others were computed beside it.
+//! plain vectors of `f32`, row by row. There is no tensor graph. Weights stay quantised in memory, and
+//! a token's scores don't depend on how many others were computed beside it.
 
 mod attention;
 mod cache;

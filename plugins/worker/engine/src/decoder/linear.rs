@@ -1,10 +1,12 @@
 //! Products with matrices of quantised weights.
 //!
-//! Activations are not quantised: a weight is made a number, which takes no longer than reading it
-//! from memory, and all arithmetic is that of `f32`.
+//! A weight is made a number, which takes little longer than reading it from memory, and all arithmetic
+//! is that of `f32`. Before they meet weights of 4 bits, activations are rounded as ggml rounds them
+//! (`Q8_1`), so that greedy texts are those of llama.cpp; before others they are left as they are.
 
 mod block;
 mod format;
+mod round;
 mod tile;
 
 use std::borrow::Cow;
@@ -52,6 +54,8 @@ pub(super) fn multiply<const N: usize>(
     rows: &[f32],
     matrices: [(&Linear, &mut Vec<f32>); N],
 ) -> Result<(), EngineError> {
+    let coarse = matrices.iter().any(|(linear, _)| matches!(linear.weights, Weights::Nibbles(_)));
+    let rounded = if coarse { round::to_bytes(rows) } else { Vec::new() };
     let mut parts = Vec::new();
     for (linear, products) in matrices {
         let count = rows.len() / linear.inputs;
@@ -66,7 +70,7 @@ pub(super) fn multiply<const N: usize>(
     // Each part is taken by one thread; the locks tell the compiler so, and are never waited for.
     barrier_pool().execute_chunked(parts.len(), |range| {
         for part in &parts[range] {
-            part.lock().unwrap_or_else(PoisonError::into_inner).compute(rows);
+            part.lock().unwrap_or_else(PoisonError::into_inner).compute(rows, &rounded);
         }
     });
     Ok(())
@@ -132,9 +136,9 @@ impl Linear {
 }
 
 impl Part<'_> {
-    fn compute(&mut self, rows: &[f32]) {
+    fn compute(&mut self, rows: &[f32], rounded: &[f32]) {
         match &self.linear.weights {
-            Weights::Nibbles(blocks) => self.multiply(blocks, rows),
+            Weights::Nibbles(blocks) => self.multiply(blocks, rounded),
             Weights::Bytes(blocks) => self.multiply(blocks, rows),
             Weights::HalfBytes(blocks) => self.multiply(blocks, rows),
             Weights::Other(_) => unreachable!("candle shares its work itself"),

@@ -28,8 +28,7 @@ fn ids_are_those_of_llama_cpp(file: &str, name: &str) {
 /// Checks that the first tokens of the greedy text are llama.cpp's: so many for each prompt.
 ///
 /// They part where two tokens are all but equally likely. There llama.cpp parts from itself too, on
-/// another processor, or with flash attention: both round activations to 8 bits, and the order of
-/// sums decides.
+/// another processor, or with flash attention: both round activations to 8 bits.
 fn greedy_text_agrees(file: &str, name: &str, tokens: [usize; 4]) {
     let mut engine = model::load(file);
     let prompts = reference(name)["greedy"].as_array().unwrap().clone();
@@ -55,10 +54,10 @@ fn ids_of_sentence_pieces_are_those_of_llama_cpp() {
 
 #[test]
 fn greedy_text_of_llama_is_that_of_llama_cpp() {
-    greedy_text_agrees(SMOLLM2, "SmolLM2-135M-Instruct.Q4_1", [14, 16, 12, 15]);
+    greedy_text_agrees(SMOLLM2, "SmolLM2-135M-Instruct.Q4_1", [16, 16, 12, 15]);
 }
 
 #[test]
 fn greedy_text_of_gemma_is_that_of_llama_cpp() {
-    greedy_text_agrees(GEMMA3, "gemma-3-270m.Q4_K_M", [16, 16, 7, 1]);
+    greedy_text_agrees(GEMMA3, "gemma-3-270m.Q4_K_M", [11, 16, 16, 1]);
 }
