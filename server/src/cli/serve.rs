@@ -18,8 +18,8 @@ use crate::config::{Config, Flags, StoreKind};
 use crate::http::Http;
 use crate::{logging, server};
 
-/// Worker threads beyond the processor's: as many handlers may block their threads for the first
-/// time at once while everything else goes on.
+/// Worker threads beyond the processor's. An operation that hasn't proved to be prompt doesn't get on
+/// them at all; these are for one that has, and then blocks in some of its jobs.
 const SPARE_THREADS: usize = 8;
 
 /// How long threads that a handler blocks are waited for at the end.

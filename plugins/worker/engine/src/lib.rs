@@ -43,9 +43,10 @@
 //! # Speed
 //!
 //! Weights stay quantised in memory, and the time of a token is little more than the time to read them
-//! once. The formats `Q4_0`, `Q4_1`, `Q5_0`, `Q8_0`, `Q4_K` and `Q6_K` are computed here, in
-//! `f32`; others by candle, more slowly. The compiler turns that into vector instructions when the program is built: without AVX2 (`-C target-cpu=x86-64-v3`) it is several
-//! times slower. Call [`check_cpu`] first, and warn of [`missing_kernels`].
+//! once. The formats `Q4_0`, `Q4_1`, `Q5_0`, `Q8_0`, `Q4_K` and `Q6_K` are computed here, in `f32`;
+//! others by candle, more slowly. The compiler turns that into vector instructions when the program is
+//! built: without AVX2 (`-C target-cpu=x86-64-v3`) it is several times slower. Call [`check_cpu`]
+//! first, and warn of [`missing_kernels`].
 
 mod chat;
 mod cpu;
