@@ -235,12 +235,11 @@ impl Router {
     /// within 10 s is unhealthy.
     pub async fn health(&self) -> Vec<(&'static str, Health)> {
         let asked = self.inner.plugins.iter().map(|(name, plugin)| async move {
-            let silent = || Health::Unhealthy(format!("no answer within {PLUGIN_PATIENCE:?}"));
             let health = AssertUnwindSafe(plugin.health()).catch_unwind();
             let health = match timeout(PLUGIN_PATIENCE, health).await {
                 Ok(Ok(health)) => health,
                 Ok(Err(_)) => Health::Unhealthy("it panicked when it was asked".to_owned()),
-                Err(_) => silent(),
+                Err(_) => Health::Unhealthy(format!("no answer within {PLUGIN_PATIENCE:?}")),
             };
             (*name, health)
         });
