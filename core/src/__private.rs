@@ -126,8 +126,3 @@ pub fn write_output<T: Output, E: Into<OperationError>>(result: Result<T, E>) ->
         Err(error) => Err(error.into()),
     }
 }
-
-/// The configuration of a plugin that has none.
-#[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NoConfig {}

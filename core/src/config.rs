@@ -33,14 +33,24 @@ pub struct JobsConfig {
     pub memory: ByteSize,
     /// How many jobs run at once; jobs that others call run in their callers' places.
     pub max_running: usize,
-    /// How many jobs may wait, for a place or for their first reader; a further one is refused.
+    /// How many jobs may wait: for a place, for their time, or for their first reader; a further one
+    /// is refused.
     pub max_queued: usize,
+    /// How much memory the inputs of the jobs that wait may take together; a further job is refused.
+    pub max_queued_input: ByteSize,
+    /// How often a job may be running when its server crashes before it's given up.
+    pub max_attempts: u32,
     /// How long a cancelled handler may take to finish before it's aborted.
     #[serde(deserialize_with = "duration")]
     pub cancel_grace: Duration,
-    /// How long an ended job is kept.
+    /// How long an ended job is kept, if it isn't forgotten earlier for one of the next two limits.
     #[serde(deserialize_with = "duration")]
     pub retention: Duration,
+    /// How many ended jobs are kept.
+    pub max_kept: u64,
+    /// How large the jobs that are kept may be together, with their logs. Those that haven't ended
+    /// count, but stay.
+    pub max_stored: ByteSize,
     /// How long a job that starts with its first reader waits for one.
     #[serde(deserialize_with = "duration")]
     pub unclaimed_ttl: Duration,
@@ -53,8 +63,12 @@ impl Default for JobsConfig {
             memory: ByteSize::mib(512),
             max_running: 512,
             max_queued: 10_000,
+            max_queued_input: ByteSize::mib(256),
+            max_attempts: 3,
             cancel_grace: Duration::from_secs(5),
             retention: Duration::from_hours(24),
+            max_kept: 1_000_000,
+            max_stored: ByteSize::gib(16),
             unclaimed_ttl: Duration::from_mins(1),
         }
     }

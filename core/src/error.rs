@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -65,6 +66,13 @@ impl OperationError {
         assert!((400..600).contains(&status), "{status} is not an error status");
         self.problem.status = status;
         self
+    }
+
+    /// Says when the same may succeed: the next attempt of an operation with `retry` doesn't come
+    /// earlier, and a waiting client gets it as `Retry-After`.
+    #[must_use]
+    pub fn with_retry_after(self, retry_after: Duration) -> Self {
+        self.with("retry_after", retry_after.as_secs_f64())
     }
 
     /// Adds a member to the problem, for programs to read.

@@ -3,20 +3,29 @@
 //! [`JobContext`] is what a handler holds; [`JobRecord`] is what the store keeps; [`EventStream`]
 //! and [`FrameReader`] read a job's log.
 
+mod checkpoint;
 mod context;
 mod event;
 mod handler;
 mod id;
+mod live;
 mod log;
+mod outcome;
 mod record;
 mod run;
 mod stream;
 
+pub(crate) use self::context::Attempt;
 pub use self::context::{ChildStream, JobContext};
 pub(crate) use self::event::frames;
 pub use self::event::{End, Event, EventKind, LogLevel, LogLine, Progress};
 pub use self::id::{InvalidJobId, JobId};
-pub use self::record::{Caller, JobRecord, JobRequest, JobState, Start};
-pub(crate) use self::run::{Job, Run, Stop};
+pub(crate) use self::live::{Job, Parent, Stop};
+pub(crate) use self::log::Log;
+pub(crate) use self::outcome::{NotAgain, crashed};
+pub use self::record::{
+    Caller, JobRecord, JobRequest, JobState, JobSummary, Priority, Start, StateName,
+};
+pub(crate) use self::run::{Run, Wait};
 pub(crate) use self::stream::Source;
 pub use self::stream::{EventStream, FrameReader};

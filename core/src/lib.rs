@@ -36,10 +36,12 @@
 //!   used without a server.
 //! - [`store`] is the seam behind which jobs are kept.
 //! - [`problem`] has every error code.
+//! - `testing` (feature `testing`) is what plugins and stores are tested with.
 
+mod admission;
+mod clock;
 mod config;
 mod error;
-mod gate;
 pub mod job;
 pub mod operation;
 pub mod plugin;
@@ -49,6 +51,8 @@ pub mod router;
 pub mod schema;
 pub mod store;
 mod suggest;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[doc(hidden)]
 pub mod __private;

@@ -133,6 +133,43 @@ pub struct Limits {
     /// How many of its jobs may wait; a further one is refused with `too-many-jobs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_queued: Option<usize>,
+    /// How often a job that fails is tried. Only for idempotent operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// How often a job of an idempotent operation is tried.
+///
+/// A job is tried again when its handler fails, panics or runs out of time, unless the problem says
+/// that the request is at fault ([`Problem::is_transient`](crate::Problem::is_transient)). A time
+/// limit is each attempt's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Retry {
+    /// How many attempts there are, the first one included.
+    pub attempts: u32,
+    /// The longest pause before the second attempt; it doubles with each further one, up to
+    /// [`Retry::MAX_PAUSE`]. On the wire: seconds.
+    #[serde(rename = "backoff_seconds", serialize_with = "whole_seconds")]
+    pub backoff: Duration,
+}
+
+impl Retry {
+    /// The longest pause between two attempts, unless an error asks for a longer one.
+    pub const MAX_PAUSE: Duration = Duration::from_mins(5);
+
+    /// At most `attempts` attempts, with a first pause of at most `backoff`.
+    pub fn new(attempts: u32, backoff: Duration) -> Self {
+        Self { attempts, backoff }
+    }
+
+    /// The pause after attempt `attempt`: a random part of what it may be ("full jitter"), so that
+    /// jobs that failed together don't come back together; not less than `retry_after`.
+    pub(crate) fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> Duration {
+        let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
+        let longest = self.backoff.saturating_mul(doubled).min(Self::MAX_PAUSE);
+        longest.mul_f64(fastrand::f64()).max(retry_after.unwrap_or_default())
+    }
 }
 
 #[allow(clippy::ref_option, reason = "serde gives the field by reference")]
@@ -140,9 +177,27 @@ fn seconds<S: Serializer>(timeout: &Option<Duration>, serializer: S) -> Result<S
     timeout.map(|timeout| timeout.as_secs_f64()).serialize(serializer)
 }
 
+fn whole_seconds<S: Serializer>(backoff: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    backoff.as_secs_f64().serialize(serializer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_grow_are_bounded_and_differ() {
+        let retry = Retry::new(100, Duration::from_secs(1));
+        for (attempt, longest) in [(1, 1), (2, 2), (5, 16), (60, 300)] {
+            let pauses: Vec<_> = (0..200).map(|_| retry.pause(attempt, None)).collect();
+            let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+            assert!(*most <= Duration::from_secs(longest), "attempt {attempt}: {most:?}");
+            assert!(*most > Duration::from_secs(longest) / 2, "attempt {attempt}: {most:?}");
+            assert!(*least < Duration::from_secs(longest) / 2, "attempt {attempt}: {least:?}");
+        }
+        let asked = Duration::from_mins(10);
+        assert_eq!(retry.pause(1, Some(asked)), asked);
+    }
 
     #[test]
     fn names_are_snake_case() {

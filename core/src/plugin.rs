@@ -22,8 +22,10 @@ use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::config::JobsConfig;
 use crate::error::{OperationError, Result};
 use crate::operation::{OperationHandler, OperationSpec};
+use crate::store::{Documents, Store};
 
 /// A plugin that runs. `#[skep::plugin]` implements it.
 #[async_trait]
@@ -48,17 +50,23 @@ pub enum Health {
 }
 
 /// What a plugin's `start` is given.
-#[derive(Debug)]
 #[non_exhaustive]
-pub struct PluginContext<C = Value> {
+pub struct PluginContext<C = NoConfig> {
     /// The plugin's configuration.
     pub config: C,
     data_dir: PathBuf,
+    documents: Documents,
 }
 
 impl<C> PluginContext<C> {
-    pub(crate) fn new(config: C, data_dir: PathBuf) -> Self {
-        Self { config, data_dir }
+    pub(crate) fn new(config: C, data_dir: PathBuf, documents: Documents) -> Self {
+        Self { config, data_dir, documents }
+    }
+
+    /// The plugin's documents: what it has to remember beyond a restart, without a database of its
+    /// own.
+    pub fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// The plugin's own directory, made if it isn't there yet.
@@ -74,16 +82,21 @@ impl<C> PluginContext<C> {
     }
 }
 
-impl PluginContext {
+impl PluginContext<Value> {
     /// The context with the configuration read into its type; `#[skep::plugin]` calls it.
     ///
     /// # Errors
     /// If the configuration isn't a `T`.
     pub fn typed<T: DeserializeOwned>(self) -> Result<PluginContext<T>> {
         let config = serde_json::from_value(self.config)?;
-        Ok(PluginContext { config, data_dir: self.data_dir })
+        Ok(PluginContext { config, data_dir: self.data_dir, documents: self.documents })
     }
 }
+
+/// The configuration of a plugin that has none: its table, if there is one, is empty.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoConfig {}
 
 /// The crate that something was registered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +142,7 @@ pub struct PluginRegistration {
     /// Its operations' specs.
     pub specs: fn() -> Vec<OperationSpec>,
     /// Starts it. The configuration has passed the schema.
-    pub start: fn(PluginContext) -> BoxFuture<'static, Result<Started>>,
+    pub start: fn(PluginContext<Value>) -> BoxFuture<'static, Result<Started>>,
 }
 
 /// An operation without state as it's linked: what `#[skep::operation]` on a function submits.
@@ -152,6 +165,56 @@ pub struct CommandRegistration {
     pub run: fn(Vec<OsString>) -> ExitCode,
 }
 
+/// A store as it's linked: what `--store NAME` or `--store NAME:...` finds.
+pub struct StoreRegistration {
+    /// The store's name, and that of its table in the configuration, `[plugins.NAME]`.
+    pub name: &'static str,
+    /// One line: where it keeps things.
+    pub summary: &'static str,
+    /// The crate it's from.
+    pub package: Package,
+    /// The schema of its configuration.
+    pub config_schema: fn() -> Value,
+    /// Opens it.
+    pub open: fn(StoreContext) -> Opening,
+    /// Looks for damage and changes nothing; says what it looked at. Fails with what it found.
+    pub check: fn(StoreContext) -> BoxFuture<'static, Result<String>>,
+    /// Copies all into a directory, which isn't there yet, while a server may be using it; says what
+    /// it copied.
+    pub backup: fn(StoreContext, PathBuf) -> BoxFuture<'static, Result<String>>,
+}
+
+/// A store that is being opened.
+pub type Opening = BoxFuture<'static, Result<Arc<dyn Store>>>;
+
+/// What a store is opened with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StoreContext {
+    /// Its table of the configuration, checked against its schema.
+    pub config: Value,
+    /// What was given as `--store`, whole: `sqlite`, `nats://127.0.0.1:4222`.
+    pub address: String,
+    /// The server's data directory. It may not be there yet.
+    pub data_dir: PathBuf,
+    /// The limits of jobs.
+    pub jobs: JobsConfig,
+}
+
+impl StoreContext {
+    /// What store `address` of a server in `data_dir` is opened with, if the configuration says
+    /// nothing.
+    pub fn new(address: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            config: Value::Object(serde_json::Map::new()),
+            address: address.into(),
+            data_dir: data_dir.into(),
+            jobs: JobsConfig::default(),
+        }
+    }
+}
+
+inventory::collect!(StoreRegistration);
 inventory::collect!(PluginRegistration);
 inventory::collect!(OperationRegistration);
 inventory::collect!(CommandRegistration);
@@ -177,6 +240,13 @@ impl Linked {
         // on every machine.
         plugins.sort_by_key(|plugin| (plugin.name, plugin.package.name));
         Self { plugins, operations: inventory::iter::<OperationRegistration>().collect() }
+    }
+
+    /// The stores that plugins contribute, by name.
+    pub fn stores() -> Vec<&'static StoreRegistration> {
+        let mut stores: Vec<_> = inventory::iter::<StoreRegistration>().collect();
+        stores.sort_by_key(|store| store.name);
+        stores
     }
 
     /// The commands that plugins contribute, by name.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
@@ -138,6 +139,30 @@ impl Problem {
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
         self.extensions.insert(member.to_owned(), value.into());
         self
+    }
+
+    /// A fault of Skep itself; `detail` is for the server's log.
+    pub(crate) fn internal(detail: impl fmt::Display) -> Self {
+        tracing::error!("{detail}");
+        Self::new(Code::Internal, "a fault of the server; its log says more")
+    }
+
+    /// When the same may succeed, if that is known: the member `retry_after`, in seconds.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.extensions.get("retry_after")?.as_f64()?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// Whether the same may succeed at another time: not if the request is at fault (a status of
+    /// 4xx, but for 408, 425 and 429), nor if the operations call each other wrongly.
+    pub fn is_transient(&self) -> bool {
+        match self.status {
+            408 | 425 | 429 => true,
+            500.. => ![Code::CallCycle, Code::CallDepth, Code::OutputTooLarge]
+                .into_iter()
+                .any(|code| self.is(code)),
+            _ => false,
+        }
     }
 
     /// Whether this is a problem of `code`.

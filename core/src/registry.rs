@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::gate::Gate;
+use crate::admission::OperationLimit;
 use crate::operation::{OperationHandler, OperationSpec};
 use crate::plugin::Package;
 use crate::router::{RouterError, StartError};
@@ -16,6 +16,8 @@ use crate::suggest::nearest;
 #[derive(Default)]
 pub(crate) struct Registry {
     operations: BTreeMap<Arc<str>, Arc<Operation>>,
+    /// The limits of those that have one.
+    limits: Vec<OperationLimit>,
 }
 
 /// One operation that is served.
@@ -24,8 +26,8 @@ pub(crate) struct Operation {
     pub(crate) handler: Arc<dyn OperationHandler>,
     pub(crate) spec: OperationSpec,
     pub(crate) input: InputSchema,
-    /// Its own limit of jobs, if it has one.
-    pub(crate) gate: Option<Arc<Gate>>,
+    /// Its own limit of jobs, if it has one: the index in [`Registry::limits`].
+    pub(crate) limit: Option<usize>,
     package: Package,
     /// One of [`UNKNOWN`], [`PROMPT`], [`BLOCKING`].
     habit: AtomicU8,
@@ -67,17 +69,21 @@ impl Registry {
         if spec.limits.max_concurrency == Some(0) {
             return Err(invalid("with a `max_concurrency` of 0 it would never run".to_owned()));
         }
-        let gate = spec
-            .limits
-            .max_concurrency
-            .map(|places| Gate::new(places, spec.limits.max_queued.unwrap_or(max_queued)));
+        if spec.limits.retry.is_some() && !spec.hints.idempotent {
+            return Err(invalid("`retry` is for idempotent operations only".to_owned()));
+        }
+        let limit = spec.limits.max_concurrency.map(|running| {
+            let queued = spec.limits.max_queued.unwrap_or(max_queued);
+            self.limits.push(OperationLimit { running, queued });
+            self.limits.len() - 1
+        });
         let name: Arc<str> = spec.name.as_str().into();
         let operation = Operation {
             name: name.clone(),
             handler,
             spec,
             input,
-            gate,
+            limit,
             package,
             habit: AtomicU8::new(UNKNOWN),
         };
@@ -95,6 +101,11 @@ impl Registry {
                     .map(str::to_owned),
             }),
         }
+    }
+
+    /// The limits of the operations that have one.
+    pub(crate) fn limits(&self) -> &[OperationLimit] {
+        &self.limits
     }
 
     /// The specs of the operations that aren't hidden, by name.

@@ -5,39 +5,43 @@
 //! it does.
 
 mod error;
+mod listing;
 mod owned;
+mod recovery;
+mod retention;
 mod shutdown;
 mod start;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
 pub use self::error::{RouterError, StartError};
 pub use self::owned::CancelOnDrop;
 pub(crate) use self::owned::Owned;
+use crate::admission::{Admission, Demand, Kind, Ticket, When};
+use crate::clock;
 use crate::config::JobsConfig;
-use crate::gate::{Gate, Ticket};
 use crate::job::{
-    Caller, EventStream, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Run, Source,
-    Start, Stop,
+    Caller, EventStream, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Log, Parent,
+    Run, Source, Start, Stop, Wait,
 };
 use crate::operation::OperationSpec;
 use crate::plugin::{Health, Plugin};
 use crate::problem::{Code, Problem};
 use crate::registry::{Operation, Registry};
-use crate::store::{JobQuery, Position, Store, StoreError};
+use crate::store::{Accepted, Position, Store, StoreError};
 
 /// How deeply calls may be nested.
 const MAX_DEPTH: usize = 16;
@@ -58,20 +62,21 @@ struct Inner {
     plugins: Vec<(&'static str, Arc<dyn Plugin>)>,
     store: Arc<dyn Store>,
     config: JobsConfig,
-    /// The places of all jobs that no other job called.
-    gate: Arc<Gate>,
-    /// The places of all jobs that another job called: many, but not without limit.
-    calls: Arc<Gate>,
+    admission: Arc<Admission>,
+    /// For a job that has to run without others of its kind beside it: see [`Router::alone`].
+    alone: Arc<Semaphore>,
     live: Mutex<Live>,
     /// One task a job.
     tasks: TaskTracker,
+    /// Jobs that may be left to another process are left.
+    left: CancellationToken,
 }
 
 /// What changes while the router lives.
 #[derive(Default)]
 struct Live {
     /// Every job that hasn't ended.
-    jobs: HashMap<JobId, Arc<Job>>,
+    jobs: BTreeMap<JobId, Arc<Job>>,
     phase: Phase,
     plugins_are_down: bool,
 }
@@ -85,6 +90,14 @@ enum Phase {
     Draining,
     /// All jobs end now.
     Interrupting,
+}
+
+/// What a request comes to.
+enum Routed {
+    /// A job was made.
+    New(Owned),
+    /// A job had been made for an earlier request with the same idempotency key.
+    Existing(Box<JobRecord>),
 }
 
 /// How many jobs there are.
@@ -101,14 +114,19 @@ impl Router {
     /// Accepts a job. It runs at once, or when its first reader comes
     /// ([`Start::OnStream`]); it goes on whether anyone reads it or not.
     ///
+    /// A request with an idempotency key that was accepted before is answered with that request's
+    /// job, as it stands.
+    ///
     /// If the future is dropped before it's done, there is no job, or it's cancelled: nobody would
     /// know its id.
     ///
     /// # Errors
     /// [`RouterError`]; then there is no job.
     pub async fn create_job(&self, request: JobRequest) -> Result<JobRecord, RouterError> {
-        let job = self.route_operation(request, None).await?;
-        Ok(job.keep().record())
+        match self.route_operation(request, None).await? {
+            Routed::New(job) => Ok(job.keep().record()),
+            Routed::Existing(record) => Ok(*record),
+        }
     }
 
     /// The events of a job after event `after` (0: from the first), as they come, to its end. A job
@@ -126,21 +144,28 @@ impl Router {
         Ok(EventStream::new(self.reader(id, Source::Ended(job.last_event), position)))
     }
 
-    /// Stops a job: it ends as `cancelled`, at the latest `jobs.cancel_grace` from now. Cancelling
-    /// it again changes nothing.
+    /// Stops a job: it ends as `cancelled`, at the latest `jobs.cancel_grace` from now, or when the
+    /// server is back if it dies before that. Cancelling it again changes nothing.
     ///
     /// # Errors
     /// [`RouterError::UnknownJob`], and [`RouterError::JobEnded`] if it has ended or is about to.
     pub async fn cancel_job(&self, id: JobId) -> Result<JobRecord, RouterError> {
         let Some(job) = self.live(id) else {
-            self.stored(id).await?;
-            return Err(RouterError::JobEnded(id));
+            let record = self.stored(id).await?;
+            if record.state.is_end() {
+                return Err(RouterError::JobEnded(id));
+            }
+            // Its operation isn't served here: a server that has it will find it cancelled.
+            self.inner.store.cancel(id).await.map_err(store_failed)?;
+            return Ok(record);
         };
         let reason = job.stop(Stop::Requested);
         let record = job.record();
         if reason != Stop::Requested || record.state.is_end() {
             return Err(RouterError::JobEnded(id));
         }
+        // Who is told that it's cancelled doesn't find it running again after a crash.
+        self.inner.store.cancel(id).await.map_err(store_failed)?;
         Ok(record)
     }
 
@@ -150,7 +175,8 @@ impl Router {
     /// The job's problem, or why there was no job.
     pub async fn call(&self, operation: &str, input: Value) -> Result<Value, Problem> {
         let request = JobRequest::new(operation, input);
-        let job = self.route_operation(request, None).await.map_err(|error| error.problem())?;
+        let routed = self.route_operation(request, None).await.map_err(|error| error.problem())?;
+        let Routed::New(job) = routed else { unreachable!("only a key is another job's") };
         let state = job.job().ended().await;
         serde_json::from_str(state.result()?.get()).map_err(|error| {
             Problem::new(
@@ -184,29 +210,6 @@ impl Router {
         self.stored(id).await
     }
 
-    /// The jobs that `query` asks for, newest first.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn jobs(&self, query: &JobQuery) -> Result<Vec<JobRecord>, RouterError> {
-        if matches!(query.state.as_deref(), Some("scheduled" | "queued" | "running")) {
-            // The store knows only how a job began and ended.
-            let mut live: Vec<_> = self.lock().jobs.values().map(|job| job.record()).collect();
-            live.sort_by_key(|job| std::cmp::Reverse(job.id));
-            let older = |job: &JobRecord| query.before.is_none_or(|before| job.id < before);
-            live.retain(|job| older(job) && query.matches(job));
-            live.truncate(query.limit);
-            return Ok(live);
-        }
-        let mut jobs = self.inner.store.list(query).await.map_err(store_failed)?;
-        for job in &mut jobs {
-            if let Some(live) = self.live(job.id) {
-                *job = live.record();
-            }
-        }
-        Ok(jobs)
-    }
-
     /// Cancels job `id` when the guard is dropped, if it hasn't ended by then: for a caller that is
     /// the job's only owner.
     pub fn cancel_on_drop(&self, id: JobId) -> CancelOnDrop {
@@ -228,7 +231,7 @@ impl Router {
 
     /// How many jobs there are.
     pub fn job_counts(&self) -> JobCounts {
-        JobCounts { live: self.lock().jobs.len(), queued: self.inner.gate.queued() }
+        JobCounts { live: self.lock().jobs.len(), queued: self.inner.admission.waiting() }
     }
 
     /// Asks every plugin whether it can do its work, by the plugins' names. One that doesn't answer
@@ -251,82 +254,85 @@ impl Router {
     async fn route_operation(
         &self,
         request: JobRequest,
-        parent: Option<(&Arc<Job>, Option<Instant>)>,
-    ) -> Result<Owned, RouterError> {
-        let inner = &self.inner;
-        let JobRequest { operation, input, timeout, start, caller } = request;
-        let operation = inner.registry.find(&operation, caller == Caller::Client)?;
-        operation.input.check(&input).map_err(|errors| RouterError::InvalidInput {
+        parent: Option<Parent>,
+    ) -> Result<Routed, RouterError> {
+        let operation = self.inner.registry.find(&request.operation, request.is_clients())?.clone();
+        operation.input.check(&request.input).map_err(|errors| RouterError::InvalidInput {
             operation: operation.name.clone(),
             errors,
         })?;
-        if let Some((parent, _)) = parent {
-            check_calls(operation, parent)?;
+        if let Some(parent) = &parent {
+            check_calls(&operation, &parent.job)?;
         }
-        // A job that another one called runs in its caller's place: if it had to wait for one, jobs
-        // that call could fill all places and wait for each other for ever.
-        let gate = operation.gate.clone();
-        let ticket = match (parent, start) {
-            (Some(_), _) => Ticket::take([inner.calls.clone()].into_iter().chain(gate)),
-            (None, Start::Now) => Ticket::take(gate.into_iter().chain([inner.gate.clone()])),
-            (None, Start::OnStream) => Ticket::queue(gate.into_iter().chain([inner.gate.clone()])),
+        let key = request.scoped_key();
+        if let Some(key) = &key
+            && let Some(id) = self.inner.store.keyed(key).await.map_err(store_failed)?
+        {
+            return self.existing(id, &request).await;
         }
-        .map_err(|_| RouterError::TooManyJobs { operation: operation.name.clone() })?;
-        let raw = to_raw_value(&input).map_err(|error| {
-            RouterError::Store(StoreError::Unavailable(format!("the input: {error}")))
+        let raw = to_raw_value(&request.input).map_err(|error| {
+            StoreError::NotJson(format!("the input of `{}`", operation.name), error)
         })?;
-        let record = JobRecord {
-            id: JobId::new(),
-            operation: operation.name.clone(),
-            input: raw.into(),
-            state: if start == Start::OnStream { JobState::Scheduled } else { JobState::Queued },
-            attempt: 1,
-            parent: parent.map(|(parent, _)| parent.id),
-            created_at: Timestamp::now(),
-            started_at: None,
-            ended_at: None,
-            last_event: 0,
+        let mut record = JobRecord {
+            caller: request.caller.clone(),
+            attached: request.attached,
+            priority: request.priority,
+            timeout: request.timeout,
+            idempotency_key: key,
+            ..JobRecord::new(operation.name.clone(), raw.into())
         };
-        let run = Run {
-            input,
-            start,
-            timeout: timeout.into_iter().chain(operation.spec.limits.timeout).min(),
-            deadline: parent.and_then(|(_, deadline)| deadline),
-            ticket,
+        let (wait, when) = match request.start {
+            Start::Now => (Wait::Nothing, When::Now),
+            Start::OnStream => (Wait::FirstReader, When::Later),
+            Start::At(at) => (Wait::Until(at), When::Later),
         };
-        let max_log = inner.config.max_log.as_u64();
-        let parent = parent.map(|(parent, _)| parent.clone());
-        let job = Job::new(record.clone(), operation.clone(), caller, parent, max_log);
-        self.spawn(Arc::new(job), record, run).await
+        if let Start::At(at) = request.start {
+            record.run_at = Some(clock::kept(at));
+        }
+        let ticket = self.admit(&operation, &record, when)?;
+        record.state = match when {
+            When::Now => JobState::Queued,
+            _ => JobState::Scheduled,
+        };
+        let log = Log::new(self.inner.config.max_log.as_u64());
+        let job = Arc::new(Job::new(record.clone(), operation, parent, log));
+        // One that runs at once needs no word of that later.
+        let is_begun = ticket.is_held();
+        if is_begun {
+            record.state = JobState::Running;
+            record.started_at = Some(record.created_at);
+        }
+        let input = is_begun.then(|| request.input.clone());
+        let run = Run { input, wait, ticket, is_begun };
+        match self.accept(job, record, run).await? {
+            Ok(job) => Ok(Routed::New(job)),
+            Err(existing) => self.existing(existing, &request).await,
+        }
     }
 
     /// Has the store accept the job, and runs it. Both in the job's own task, so that a caller who
-    /// goes away in between leaves no job behind that is accepted and never runs.
-    async fn spawn(
+    /// goes away in between leaves no job behind that is accepted and never runs. The error within
+    /// is the job that has its idempotency key already.
+    async fn accept(
         &self,
         job: Arc<Job>,
         record: JobRecord,
         run: Run,
-    ) -> Result<Owned, RouterError> {
+    ) -> Result<Result<Owned, JobId>, RouterError> {
         let is_called = job.parent.is_some();
         let (tell, accepted) = oneshot::channel();
         let router = self.clone();
         let work = async move {
-            if let Err(error) = router.inner.store.accept(&record).await {
+            match router.inner.store.accept(&record).await {
+                Ok(Accepted::New) => {}
                 // A caller who has gone needs no answer.
-                let _ = tell.send(Err(store_failed(error)));
-                return;
+                Ok(Accepted::Existing(id)) => return drop(tell.send(Ok(Err(id)))),
+                Err(error) => return drop(tell.send(Err(store_failed(error)))),
             }
-            let phase = {
-                let mut live = router.lock();
-                live.jobs.insert(job.id, job.clone());
-                live.phase
-            };
-            if phase == Phase::Interrupting {
-                job.stop(Stop::Shutdown);
-            }
+            drop(record);
+            router.register(&job);
             // If the caller has gone, this drops what it would own, and so cancels the job.
-            let _ = tell.send(Ok(Owned::new(job.clone())));
+            let _ = tell.send(Ok(Ok(Owned::new(job.clone()))));
             job.run(router, run).await;
         };
         {
@@ -343,14 +349,95 @@ impl Router {
         })
     }
 
-    /// Starts a job that `parent` called, which has until `deadline`.
+    /// Counts a job as one that hasn't ended.
+    fn register(&self, job: &Arc<Job>) {
+        let phase = {
+            let mut live = self.lock();
+            live.jobs.insert(job.id, job.clone());
+            live.phase
+        };
+        if phase == Phase::Interrupting {
+            job.stop(Stop::Shutdown);
+        }
+    }
+
+    /// The job that was accepted with the request's idempotency key, if it's what is asked for.
+    async fn existing(&self, id: JobId, request: &JobRequest) -> Result<Routed, RouterError> {
+        let job = self.job(id).await.map_err(|error| match error {
+            RouterError::UnknownJob(id) => RouterError::KeyTaken(format!(
+                "the idempotency key belongs to job {id}, which has ended and is no longer kept: to \
+                 run it again, use another key"
+            )),
+            error => error,
+        })?;
+        let same_input = serde_json::from_str::<Value>(job.input.get())
+            .is_ok_and(|input| input == request.input);
+        if *job.operation != *request.operation || !same_input {
+            return Err(RouterError::KeyTaken(format!(
+                "the idempotency key belongs to job {id}, which has another operation or input: use \
+                 a key for each job"
+            )));
+        }
+        Ok(Routed::Existing(Box::new(job)))
+    }
+
+    /// Claims the places that a job needs.
+    fn admit(
+        &self,
+        operation: &Operation,
+        record: &JobRecord,
+        when: When,
+    ) -> Result<Ticket, RouterError> {
+        let kind = match record.caller {
+            Caller::Job(_) => Kind::Called,
+            _ => Kind::Own(record.priority),
+        };
+        let input = record.input.get().len() as u64;
+        let demand = Demand { operation: operation.limit, kind, input };
+        self.inner.admission.admit(demand, when).map_err(|full| RouterError::TooManyJobs {
+            operation: operation.name.clone(),
+            retry_after: full.retry_after,
+        })
+    }
+
+    /// Claims the places for a job's next attempt.
+    pub(crate) fn readmit(&self, job: &Job) -> Ticket {
+        match job.look(|record| self.admit(&job.operation, record, When::Again)) {
+            Ok(ticket) => ticket,
+            Err(error) => unreachable!("a job that was accepted isn't refused: {error}"),
+        }
+    }
+
+    /// A job that has crashed the server, or stood beside one that did, has its last attempt alone
+    /// among such jobs: then it's known which of them it is that crashes the server, and only that
+    /// one is given up.
+    pub(crate) async fn alone(&self, crashes: u32) -> Option<OwnedSemaphorePermit> {
+        if crashes == 0 || crashes + 1 < self.inner.config.max_attempts {
+            return None;
+        }
+        self.inner.alone.clone().acquire_owned().await.ok()
+    }
+
+    /// Starts a job that `parent` called.
     pub(crate) async fn start_child(
         &self,
         request: JobRequest,
-        parent: &Arc<Job>,
-        deadline: Option<Instant>,
+        parent: Parent,
     ) -> Result<Owned, RouterError> {
-        self.route_operation(request, Some((parent, deadline))).await
+        match self.route_operation(request, Some(parent)).await? {
+            Routed::New(job) => Ok(job),
+            Routed::Existing(job) => Err(RouterError::JobEnded(job.id)),
+        }
+    }
+
+    /// Waits until jobs are to be left to another process, if the store outlives this one.
+    pub(crate) async fn left(&self) {
+        self.inner.left.cancelled().await;
+    }
+
+    /// Whether jobs outlive this process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.inner.store.is_durable()
     }
 
     /// A reader of a live job, from its first event.
@@ -398,7 +485,8 @@ fn store_failed(error: StoreError) -> RouterError {
 /// Refuses a call that goes in a circle or too deep.
 fn check_calls(operation: &Operation, parent: &Arc<Job>) -> Result<(), RouterError> {
     let callers: Vec<&Arc<Job>> =
-        std::iter::successors(Some(parent), |job| job.parent.as_ref()).collect();
+        std::iter::successors(Some(parent), |job| job.parent.as_ref().map(|parent| &parent.job))
+            .collect();
     let path = || {
         let names = callers.iter().rev().map(|job| &*job.operation.name);
         names.chain([&*operation.name]).collect::<Vec<_>>().join(" -> ")

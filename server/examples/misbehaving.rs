@@ -6,10 +6,13 @@
 //! ```
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use skep::plugin::{Package, StoreContext, StoreRegistration};
 use skep::prelude::*;
-use skep_system as _;
+use skep::store::{MemoryStore, Store};
+use {skep_sqlite as _, skep_system as _};
 
 fn main() -> ExitCode {
     skep_server::main()
@@ -49,6 +52,44 @@ impl Fragile {
     async fn fragile_break(&self) -> Result<()> {
         panic!("this message stays in the server's log");
     }
+}
+
+inventory::submit! {
+    StoreRegistration {
+        name: "shelf",
+        summary: "Keeps jobs on a shelf, which breaks where the configuration says so",
+        package: Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
+        config_schema: skep::schema::input_schema::<ShelfConfig>,
+        open: |context| Box::pin(async move {
+            shelf(&context)?;
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::new(1 << 20));
+            Ok(store)
+        }),
+        check: |context| Box::pin(async move {
+            shelf(&context)?;
+            Ok(format!("{} holds", context.data_dir.display()))
+        }),
+        backup: |context, to| Box::pin(async move {
+            shelf(&context)?;
+            std::fs::create_dir(&to)?;
+            Ok(format!("nothing in {}", to.display()))
+        }),
+    }
+}
+
+/// A store that breaks.
+#[skep::data]
+#[derive(Default)]
+#[serde(default)]
+struct ShelfConfig {
+    /// What is broken, if anything is.
+    damage: Option<String>,
+}
+
+/// Fails if the shelf is broken.
+fn shelf(context: &StoreContext) -> Result<()> {
+    let config: ShelfConfig = serde_json::from_value(context.config.clone())?;
+    config.damage.map_or(Ok(()), |damage| Err(OperationError::message(damage)))
 }
 
 /// Panic before the first event.
@@ -133,6 +174,12 @@ async fn secret_tell() -> Result<String> {
 async fn secret_ask(job: &JobContext) -> Result<usize> {
     let secret: String = job.call("secret_tell", serde_json::json!({})).await?;
     Ok(secret.len())
+}
+
+/// Fail, and know when another try is worth it.
+#[skep::operation]
+async fn fail_for_now() -> Result<()> {
+    Err(OperationError::new("busy", "the line is busy").with_status(503).with("retry_after", 1.2))
 }
 
 /// Run one at a time, with room for one more to wait.

@@ -1,12 +1,17 @@
 //! The command line: a file a command.
 
 mod client;
+mod events;
+mod follow;
 mod input;
+mod jobs;
 mod operations;
 mod plugins;
+mod printer;
 mod run;
 mod serve;
 mod sse;
+mod store;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,10 +33,14 @@ enum BuiltIn {
     Serve(serve::Serve),
     /// Run an operation on a server, and stream what it does
     Run(run::Run),
+    /// List the jobs of a server, or watch, cancel, retry or show one
+    Jobs(jobs::Jobs),
     /// List the operations of a server, or show one
     Operations(operations::Operations),
     /// List the plugins that are linked into this program
     Plugins(plugins::Plugins),
+    /// Check a server's store, or back it up
+    Store(store::Store),
 }
 
 /// Which server a command talks to.
@@ -63,8 +72,10 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         BuiltIn::Serve(serve) => serve.run(),
         BuiltIn::Run(run) => block_on(run.run()),
+        BuiltIn::Jobs(jobs) => block_on(jobs.run()),
         BuiltIn::Operations(operations) => block_on(operations.run()),
         BuiltIn::Plugins(plugins) => plugins.run(),
+        BuiltIn::Store(store) => block_on(store.run()),
     };
     done.unwrap_or_else(|error| {
         eprintln!("skep: {error}");

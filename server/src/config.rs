@@ -33,8 +33,8 @@ pub(crate) struct ServerConfig {
     pub(crate) listen: SocketAddr,
     /// Where plugins keep their files.
     pub(crate) data_dir: PathBuf,
-    /// Where jobs are kept.
-    pub(crate) store: StoreKind,
+    /// Where jobs are kept: a store's name, or `NAME:...`.
+    pub(crate) store: Option<String>,
     /// Whether it may listen beyond this machine though nobody has to say who he is.
     pub(crate) insecure: bool,
     /// Host names that it's reached by, beside `localhost` and IP addresses.
@@ -60,7 +60,7 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7833)),
             data_dir: PathBuf::from("skep-data"),
-            store: StoreKind::Memory,
+            store: None,
             insecure: false,
             hosts: Vec::new(),
             origins: Vec::new(),
@@ -73,29 +73,29 @@ impl Default for ServerConfig {
     }
 }
 
-/// Where jobs are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum StoreKind {
-    /// In memory: they end with the process.
-    Memory,
+/// The flags that say where a server keeps things, for every command that has to know.
+#[derive(Debug, clap::Args, Serialize)]
+pub(crate) struct PlaceFlags {
+    /// Directory of the store's and the plugins' files [default: skep-data]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// Where jobs are kept, one of `skep plugins` [default: sqlite if it's linked, or else memory]
+    #[arg(long, value_name = "NAME[:ADDRESS]")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
 }
 
 /// The flags of `skep serve`, which win over file and environment.
-#[derive(Debug, Default, clap::Args, Serialize)]
-pub(crate) struct Flags {
+#[derive(Debug, clap::Args, Serialize)]
+pub(crate) struct ServeFlags {
     /// Address to listen on [default: 127.0.0.1:7833]
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
-    /// Directory for the plugins' files [default: skep-data]
-    #[arg(long, value_name = "DIR")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_dir: Option<PathBuf>,
-    /// Where jobs are kept [default: memory]
-    #[arg(long, value_enum)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    store: Option<StoreKind>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    place: PlaceFlags,
     /// Allow an address beyond this machine, though anyone who reaches it may use it
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -104,6 +104,14 @@ pub(crate) struct Flags {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_format: Option<LogFormat>,
+}
+
+/// Which configuration file a command reads.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FileArgs {
+    /// Configuration file [default: skep.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = "SKEP_CONFIG")]
+    config: Option<PathBuf>,
 }
 
 /// Why a configuration can't be used.
@@ -120,9 +128,21 @@ pub(crate) enum ConfigError {
     Exposed(SocketAddr),
 }
 
+impl ServerConfig {
+    /// Refuses to be reached by everyone, unless that is meant.
+    pub(crate) fn check_exposure(&self) -> Result<(), ConfigError> {
+        if self.listen.ip().is_loopback() || self.insecure {
+            return Ok(());
+        }
+        Err(ConfigError::Exposed(self.listen))
+    }
+}
+
 impl Config {
-    /// Reads the configuration: `file`, or `skep.toml` if there is one, the environment, `flags`.
-    pub(crate) fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, ConfigError> {
+    /// Reads the configuration: the file, or `skep.toml` if there is one, the environment, and
+    /// `flags`, which are `[server]`'s.
+    pub(crate) fn load(file: &FileArgs, flags: &impl Serialize) -> Result<Self, ConfigError> {
+        let file = file.config.as_deref();
         if let Some(file) = file.filter(|file| !file.is_file()) {
             return Err(ConfigError::NoFile(file.display().to_string()));
         }
@@ -135,12 +155,7 @@ impl Config {
             .map_or_else(Figment::new, |file| Figment::from(Toml::file_exact(file)))
             .merge(environment)
             .merge(Serialized::from(flags, Profile::Default).key("server"));
-        let config: Self =
-            figment.extract().map_err(|error| ConfigError::Invalid(explain(error)))?;
-        if !config.server.listen.ip().is_loopback() && !config.server.insecure {
-            return Err(ConfigError::Exposed(config.server.listen));
-        }
-        Ok(config)
+        figment.extract().map_err(|error| ConfigError::Invalid(explain(error)))
     }
 }
 

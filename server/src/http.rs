@@ -5,6 +5,7 @@
 mod body;
 mod guard;
 mod health;
+mod job_headers;
 mod jobs;
 mod operations;
 mod problem;

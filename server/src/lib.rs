@@ -9,17 +9,18 @@
 //! }
 //! ```
 //!
-//! That program has the whole command line: `serve`, `run`, `operations`, `plugins`, and the
-//! commands that its plugins contribute.
+//! That program has the whole command line: `serve`, `run`, `jobs`, `operations`, `plugins`, `store`,
+//! and the commands that its plugins contribute.
 //!
 //! The parts: `http/` converts requests into calls of the [`Router`](skep::Router) and back, a file a
 //! resource; `server.rs` has the listener and the graceful end; `config.rs` reads the configuration;
-//! `cli/` has a file a command.
+//! `store.rs` finds the store; `cli/` has a file a command.
 
 mod cli;
 mod config;
 mod http;
 mod logging;
 mod server;
+mod store;
 
 pub use self::cli::main;

@@ -18,6 +18,13 @@ pub(crate) struct OperationAttribute {
     timeout_ms: Option<u64>,
     max_concurrency: Option<LitInt>,
     max_queued: Option<LitInt>,
+    retry: Option<RetryAttribute>,
+}
+
+/// `retry(attempts = 3, backoff = "1s")`.
+struct RetryAttribute {
+    attempts: LitInt,
+    backoff_ms: u64,
 }
 
 /// `#[plugin(name = "hive", config = HiveConfig)]`.
@@ -50,16 +57,10 @@ impl Parse for OperationAttribute {
             let message = "`max_queued` needs `max_concurrency`: without it nothing waits";
             return Err(Error::new(key.span(), message));
         }
-        if let Some(key) = given("retry") {
-            return Err(Error::new(
-                key.span(),
-                if attribute.idempotent {
-                    "`retry` is not built yet"
-                } else {
-                    "`retry` is for `idempotent` operations only: running this one twice may not \
-                     be the same as running it once"
-                },
-            ));
+        if let (false, Some(key)) = (attribute.idempotent, given("retry")) {
+            let message = "`retry` is for `idempotent` operations only: running this one twice may \
+                           not be the same as running it once";
+            return Err(Error::new(key.span(), message));
         }
         Ok(attribute)
     }
@@ -88,7 +89,7 @@ impl OperationAttribute {
             "retry" => {
                 let arguments;
                 syn::parenthesized!(arguments in input);
-                arguments.parse::<TokenStream>()?;
+                self.retry = Some(RetryAttribute::read(key, &arguments)?);
             }
             "placed" | "deprecated" => {
                 return Err(Error::new(key.span(), format!("`{key}` is not built yet")));
@@ -99,7 +100,7 @@ impl OperationAttribute {
                     format!(
                         "`{key}` is not an attribute of operations; there are read_only, \
                          idempotent, destructive, emits, timeout, max_concurrency, max_queued, \
-                         hidden"
+                         retry, hidden"
                     ),
                 ));
             }
@@ -122,6 +123,14 @@ impl OperationAttribute {
                     ::core::option::Option::Some(::core::time::Duration::from_millis(#ms));
             }
         });
+        let retry = self.retry.iter().map(|RetryAttribute { attempts, backoff_ms }| {
+            quote! {
+                spec.limits.retry = ::core::option::Option::Some(::skep::operation::Retry::new(
+                    #attempts,
+                    ::core::time::Duration::from_millis(#backoff_ms),
+                ));
+            }
+        });
         let concurrency = self.max_concurrency.iter();
         let queued = self.max_queued.iter();
         quote! {
@@ -131,9 +140,42 @@ impl OperationAttribute {
             spec.hidden = #hidden;
             #(#emits)*
             #(#timeout)*
+            #(#retry)*
             #(spec.limits.max_concurrency = ::core::option::Option::Some(#concurrency);)*
             #(spec.limits.max_queued = ::core::option::Option::Some(#queued);)*
         }
+    }
+}
+
+/// The longest first pause between attempts, if the author doesn't say.
+const BACKOFF_MS: u64 = 1_000;
+
+impl RetryAttribute {
+    fn read(retry: &Ident, input: ParseStream<'_>) -> Result<Self> {
+        let (mut attempts, mut backoff_ms) = (None, BACKOFF_MS);
+        while !input.is_empty() {
+            let key: Ident = input.parse()?;
+            match key.to_string().as_str() {
+                "attempts" => attempts = Some(positive(input)?),
+                "backoff" => {
+                    input.parse::<Token![=]>()?;
+                    backoff_ms = milliseconds(&input.parse()?)?;
+                }
+                _ => {
+                    let message =
+                        format!("`{key}` is not a part of `retry`; there are attempts and backoff");
+                    return Err(Error::new(key.span(), message));
+                }
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        let Some(attempts) = attempts else {
+            let message = "`retry` says how often: `retry(attempts = 3)`";
+            return Err(Error::new(retry.span(), message));
+        };
+        Ok(Self { attempts, backoff_ms })
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
     let config = attribute
         .config
         .as_ref()
-        .map_or_else(|| quote!(::skep::__private::NoConfig), |config| quote!(#config));
+        .map_or_else(|| quote!(::skep::plugin::NoConfig), |config| quote!(#config));
     let config_schema = quote_spanned! {
         config.span() => ::skep::__private::config_schema::<#config>()
     };

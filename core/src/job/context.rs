@@ -1,8 +1,9 @@
 //! What a handler holds of its job.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -10,11 +11,12 @@ use futures_core::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::coop::consume_budget;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{OperationError, Result};
 use crate::job::event::{Event, Field, LogLevel, LogLine, Progress, write_data};
 use crate::job::log::Refused;
-use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Stop};
+use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Parent, Stop};
 use crate::problem::{Code, Problem};
 use crate::router::{Owned, Router};
 use crate::store::StoreError;
@@ -34,14 +36,37 @@ thread_local! {
 /// Cloning is cheap; a clone may be moved into a task or a thread that works for the job.
 #[derive(Clone)]
 pub struct JobContext {
-    job: Arc<Job>,
-    router: Router,
-    deadline: Option<Instant>,
+    pub(super) job: Arc<Job>,
+    pub(super) router: Router,
+    pub(super) attempt: Arc<Attempt>,
+}
+
+/// One run of a job's handler.
+pub(crate) struct Attempt {
+    /// From 1.
+    number: u32,
+    /// Fires when the handler is to stop.
+    pub(crate) cancel: CancellationToken,
+    pub(crate) deadline: Option<Instant>,
+    /// The names of the steps so far.
+    steps: Mutex<HashSet<String>>,
+}
+
+impl Attempt {
+    pub(crate) fn new(number: u32, cancel: CancellationToken, deadline: Option<Instant>) -> Self {
+        Self { number, cancel, deadline, steps: Mutex::default() }
+    }
+
+    /// Whether no step of this name has begun yet; from now on one has.
+    pub(super) fn first_use(&self, step: &str) -> bool {
+        // Only this runs under the lock.
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).insert(step.to_owned())
+    }
 }
 
 impl JobContext {
-    pub(crate) fn new(job: Arc<Job>, router: Router, deadline: Option<Instant>) -> Self {
-        Self { job, router, deadline }
+    pub(crate) fn new(job: Arc<Job>, router: Router, attempt: Arc<Attempt>) -> Self {
+        Self { job, router, attempt }
     }
 
     /// The job's id.
@@ -54,14 +79,15 @@ impl JobContext {
         &self.job.caller
     }
 
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1: a job of an idempotent operation runs again after an error
+    /// (`retry`) and after the server's death.
     pub fn attempt(&self) -> u32 {
-        1
+        self.attempt.number
     }
 
-    /// When the job will be stopped as `timeout`, if it has a limit.
+    /// When the attempt will be stopped as `timeout`, if it has a limit.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.attempt.deadline
     }
 
     /// The router that runs the job: what is served and how many jobs there are.
@@ -120,14 +146,14 @@ impl JobContext {
     /// Waits until the job is to stop: it was cancelled, ran out of time, or the server goes down.
     /// Cancel-safe.
     pub async fn cancelled(&self) {
-        self.job.cancel.cancelled().await;
+        self.attempt.cancel.cancelled().await;
         // A loop that waits for nothing else once this is so must not keep its thread.
         consume_budget().await;
     }
 
     /// Whether the job is to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.job.cancel.is_cancelled()
+        self.attempt.cancel.is_cancelled()
     }
 
     /// Runs another operation and waits for its result.
@@ -182,13 +208,17 @@ impl JobContext {
         let input = serde_json::to_value(input);
         // A loop around a call that is refused at once must not keep its thread.
         consume_budget().await;
-        if self.job.is_stopped() {
+        if self.is_cancelled() || self.job.stopped().is_some() {
             return Err(stopping());
         }
-        let input = input?;
-        let request =
-            JobRequest { caller: Caller::Job(self.id()), ..JobRequest::new(operation, input) };
-        Ok(self.router.start_child(request, &self.job, self.deadline).await?)
+        let caller = Caller::Job(self.id());
+        let request = JobRequest { caller, ..JobRequest::new(operation, input?) };
+        let parent = Parent {
+            job: self.job.clone(),
+            cancel: self.attempt.cancel.clone(),
+            deadline: self.deadline(),
+        };
+        Ok(self.router.start_child(request, parent).await?)
     }
 
     fn push_unless_stopped<T: Serialize + ?Sized>(
@@ -207,7 +237,7 @@ impl JobContext {
         let mut data = BUFFER.take();
         data.clear();
         write_data(&mut data, value)?;
-        match self.job.log.push(field, &data) {
+        match self.job.log.push(self.attempt.number, field, &data) {
             Ok(()) => {}
             Err(Refused::Behind) => return Ok(Some(data)),
             Err(refused) => return Err(self.refused(refused)),
@@ -225,14 +255,14 @@ impl JobContext {
         let Some(data) = pushed? else { return Ok(()) };
         tokio::select! {
             pushed = self.push_when_room(field, &data) => pushed,
-            () = self.job.cancel.cancelled() => Err(stopping()),
+            () = self.attempt.cancel.cancelled() => Err(stopping()),
         }
     }
 
     async fn push_when_room(&self, field: Field, data: &[u8]) -> Result<()> {
         loop {
             self.job.log.room().await;
-            match self.job.log.push(field, data) {
+            match self.job.log.push(self.attempt.number, field, data) {
                 // Another task of the handler was faster.
                 Err(Refused::Behind) => {}
                 pushed => return pushed.map_err(|refused| self.refused(refused)),
@@ -251,7 +281,7 @@ impl JobContext {
     }
 }
 
-fn stopping() -> OperationError {
+pub(super) fn stopping() -> OperationError {
     Problem::new(Code::Cancelled, "the job is to stop, or has ended").into()
 }
 

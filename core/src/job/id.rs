@@ -17,6 +17,16 @@ impl JobId {
     pub(crate) fn new() -> Self {
         Self(Uuid::now_v7())
     }
+
+    /// The id's 16 bytes, which sort as the ids do.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id of these bytes, as [`as_bytes`](Self::as_bytes) gave them.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
 }
 
 impl fmt::Display for JobId {

@@ -2,14 +2,22 @@
 //!
 //! Events are written once, as frames, into a growing *tail*. A tail that has reached
 //! [`SEGMENT_SIZE`] is frozen into a [`Segment`], which readers share without copying; once the
-//! store has it, it leaves memory, and a reader that is behind gets it from the store.
+//! store has it, it leaves memory, and a reader that is behind gets it from the store. A tail that
+//! has waited for [`FLUSH_AFTER`] is frozen too, however small.
+//!
+//! Readers see events before the store has them. After a crash those are gone, and their ids must
+//! not come again: a log never has more than [`MAX_UNSTORED_EVENTS`] that aren't stored, and a log
+//! that [goes on](Log::resume) leaves out as many ids, for every life of its job that may have used
+//! some.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::job::event::{Field, write_frame};
 use crate::store::{Position, Segment, start_of};
@@ -21,14 +29,23 @@ pub(crate) const SEGMENT_SIZE: usize = 64 * 1024;
 /// How much may wait for the store before `emit` waits too, bytes.
 const MAX_UNSTORED: u64 = 4 * SEGMENT_SIZE as u64;
 
+/// How many events may wait for the store: all but [`ENGINE_EVENTS`] before `emit` waits too.
+const MAX_UNSTORED_EVENTS: u64 = 32 * 1024;
+
+/// How many of them are the engine's, which doesn't wait: more than it ever adds to one attempt.
+const ENGINE_EVENTS: u64 = 16;
+
+/// How long an event waits in memory before it's handed to the store with what has come since.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+
 /// What a frame has beside its data, bytes at most: the id's digits and the fields' names.
 const FRAME_OVERHEAD: usize = 64;
 
 /// The live part of one job's log.
 pub(crate) struct Log {
     state: Mutex<State>,
-    /// A segment has been frozen, or the log closed: who stores them has to look.
-    frozen: Notify,
+    /// There's a segment or the first event of a tail, or the log is closed: who stores has to look.
+    pending: Notify,
     /// A segment has been stored, or the log closed: emitters that waited have to look.
     stored: Notify,
     max_bytes: u64,
@@ -45,6 +62,8 @@ struct State {
     tail_offset: u64,
     /// The id that the next event gets.
     next: u64,
+    /// The id of the last event that the store has and memory doesn't; 0 if there is none.
+    stored: u64,
     phase: Phase,
     /// Readers that have seen everything and wait for more, by their keys.
     waiting: Vec<(usize, Waker)>,
@@ -52,18 +71,19 @@ struct State {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Events may be added.
-    Open,
-    /// The handler's time is over: only the engine adds the end.
+    /// No handler runs: only the engine adds events.
     Closed,
-    /// The end is stored, and told.
-    Ended,
+    /// The handler of this attempt may add events.
+    Open(u32),
+    /// Nothing more comes, in this process at least: the end is stored, and told, or the job is left
+    /// to another process.
+    Over,
 }
 
 /// Why an event was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The job has ended, or is about to.
+    /// The attempt is over.
     Closed,
     /// The log would be over its limit.
     TooLarge,
@@ -82,19 +102,35 @@ pub(crate) enum Read {
 }
 
 impl Log {
-    /// An empty log that takes `max_bytes` at most.
+    /// An empty log that takes `max_bytes` at most from handlers.
     pub(crate) fn new(max_bytes: u64) -> Self {
+        Self::from(0, 0, 1, max_bytes)
+    }
+
+    /// A log that goes on behind `end`, as far as the store had it when another process died.
+    ///
+    /// `life` is larger than in any process before this one that added other events than this one
+    /// does. Several of them may have found the same `end`: those that died before the store had
+    /// anything of theirs.
+    pub(crate) fn resume(end: Position, life: u32, max_bytes: u64) -> Self {
+        let offset = end.offset.unwrap_or_default();
+        let next = end.event + u64::from(life) * MAX_UNSTORED_EVENTS + 1;
+        Self::from(end.event, offset, next, max_bytes)
+    }
+
+    fn from(stored: u64, offset: u64, next: u64, max_bytes: u64) -> Self {
         Self {
             state: Mutex::new(State {
                 unstored: VecDeque::new(),
                 tail: BytesMut::new(),
-                tail_first: 1,
-                tail_offset: 0,
-                next: 1,
-                phase: Phase::Open,
+                tail_first: next,
+                tail_offset: offset,
+                next,
+                stored,
+                phase: Phase::Closed,
                 waiting: Vec::new(),
             }),
-            frozen: Notify::new(),
+            pending: Notify::new(),
             stored: Notify::new(),
             max_bytes,
         }
@@ -105,43 +141,53 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event and wakes the readers that wait. `data` is one line of JSON.
-    pub(crate) fn push(&self, field: Field, data: &[u8]) -> Result<(), Refused> {
-        let (waiting, froze) = {
-            let mut state = self.lock();
-            if state.phase != Phase::Open {
-                return Err(Refused::Closed);
-            }
-            let size = state.tail_offset + (state.tail.len() + data.len()) as u64;
-            if size > self.max_bytes {
-                return Err(Refused::TooLarge);
-            }
-            if state.is_behind() {
-                return Err(Refused::Behind);
-            }
-            let unstored = state.unstored.len();
-            // Frozen before it would outgrow its buffer, so that a buffer never doubles past it.
-            if !state.tail.is_empty()
-                && state.tail.len() + FRAME_OVERHEAD + data.len() > SEGMENT_SIZE
-            {
-                state.freeze();
-            }
-            let id = state.next;
-            write_frame(&mut state.tail, id, field, data);
-            state.next += 1;
-            // One large event goes to the store at once: it must not stay here uncounted.
-            if state.tail.len() >= SEGMENT_SIZE {
-                state.freeze();
-            }
-            (std::mem::take(&mut state.waiting), state.unstored.len() > unstored)
-        };
-        if froze {
-            self.frozen.notify_one();
+    /// Adds an event of the handler's `attempt`, and wakes the readers that wait. `data` is one line
+    /// of JSON.
+    pub(crate) fn push(&self, attempt: u32, field: Field, data: &[u8]) -> Result<(), Refused> {
+        let state = self.lock();
+        if state.phase != Phase::Open(attempt) {
+            return Err(Refused::Closed);
+        }
+        let size = state.tail_offset + (state.tail.len() + data.len()) as u64;
+        if size > self.max_bytes {
+            return Err(Refused::TooLarge);
+        }
+        if state.is_behind() {
+            return Err(Refused::Behind);
+        }
+        self.add(state, field, data);
+        Ok(())
+    }
+
+    /// Adds an event of the engine, which is small and always has room.
+    pub(crate) fn announce(&self, field: Field, data: &[u8]) {
+        let state = self.lock();
+        if state.phase != Phase::Over {
+            self.add(state, field, data);
+        }
+    }
+
+    fn add(&self, mut state: MutexGuard<'_, State>, field: Field, data: &[u8]) {
+        // Frozen before it would outgrow its buffer, so that a buffer never doubles past it.
+        if !state.tail.is_empty() && state.tail.len() + FRAME_OVERHEAD + data.len() > SEGMENT_SIZE {
+            state.freeze();
+        }
+        let begins = state.tail.is_empty();
+        let id = state.next;
+        write_frame(&mut state.tail, id, field, data);
+        state.next += 1;
+        // One large event goes to the store at once: it must not stay here uncounted.
+        if state.tail.len() >= SEGMENT_SIZE {
+            state.freeze();
+        }
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        if begins {
+            self.pending.notify_one();
         }
         for (_, waker) in waiting {
             waker.wake();
         }
-        Ok(())
     }
 
     /// Waits until the store has caught up far enough for another event. Cancel-safe.
@@ -159,39 +205,81 @@ impl Log {
         }
     }
 
-    /// The oldest segment that the store doesn't have; waits for one. `None` once the log is
-    /// closed: then the end takes the rest along. Cancel-safe.
-    pub(crate) async fn unstored(&self) -> Option<Segment> {
+    /// Waits until the store has all events so far, or the log is closed. Cancel-safe.
+    pub(crate) async fn settled(&self) {
+        let last = {
+            let mut state = self.lock();
+            state.freeze();
+            state.next - 1
+        };
+        self.pending.notify_one();
         loop {
+            // As in `room`.
+            let stored = self.stored.notified();
             {
                 let state = self.lock();
-                if state.phase != Phase::Open {
-                    return None;
-                }
-                if let Some(segment) = state.unstored.front() {
-                    return Some(segment.clone());
+                let is_stored = state.unstored.front().is_none_or(|first| first.first > last);
+                if is_stored || !matches!(state.phase, Phase::Open(_)) {
+                    return;
                 }
             }
-            self.frozen.notified().await;
+            stored.await;
         }
     }
 
-    /// The oldest unstored segment is stored now, and leaves memory.
-    pub(crate) fn mark_stored(&self) {
-        self.lock().unstored.pop_front();
+    /// The segments that the store doesn't have, oldest first; waits for some. `None` once the log
+    /// is closed: then [`all_unstored`](Self::all_unstored) has the rest. Cancel-safe.
+    pub(crate) async fn unstored(&self) -> Option<Vec<Segment>> {
+        loop {
+            let begun = {
+                let state = self.lock();
+                if !matches!(state.phase, Phase::Open(_)) {
+                    return None;
+                }
+                if !state.unstored.is_empty() {
+                    return Some(state.unstored.iter().cloned().collect());
+                }
+                !state.tail.is_empty()
+            };
+            if !begun {
+                self.pending.notified().await;
+                continue;
+            }
+            tokio::select! {
+                () = self.pending.notified() => {}
+                () = sleep(FLUSH_AFTER) => self.lock().freeze(),
+            }
+        }
+    }
+
+    /// The oldest `count` unstored segments are stored now, and leave memory.
+    pub(crate) fn mark_stored(&self, count: usize) {
+        let mut state = self.lock();
+        let last = state.unstored.drain(..count).next_back();
+        if let Some(last) = last {
+            state.stored = last.last;
+        }
+        drop(state);
         self.stored.notify_waiters();
     }
 
-    /// Takes no more events from the handler.
+    /// Takes events of the handler's `attempt`.
+    pub(crate) fn open(&self, attempt: u32) {
+        self.lock().phase = Phase::Open(attempt);
+    }
+
+    /// Takes no more events from a handler.
     pub(crate) fn close(&self) {
         self.lock().phase = Phase::Closed;
         self.stored.notify_waiters();
-        self.frozen.notify_one();
+        self.pending.notify_one();
     }
 
     /// The id of the last event so far; 0 if there is none.
     pub(crate) fn last_event(&self) -> u64 {
-        self.lock().next - 1
+        let state = self.lock();
+        let is_resumed = state.tail.is_empty() && state.unstored.is_empty();
+        if is_resumed { state.stored } else { state.next - 1 }
     }
 
     /// The closed log's last segment: the tail, and the end event with `data`. Readers don't see
@@ -209,9 +297,26 @@ impl Log {
         }
     }
 
-    /// The segments that the store doesn't have, oldest first.
+    /// The frozen segments that the store doesn't have, oldest first.
     pub(crate) fn all_unstored(&self) -> Vec<Segment> {
         self.lock().unstored.iter().cloned().collect()
+    }
+
+    /// Freezes the tail: [`all_unstored`](Self::all_unstored) has all events now.
+    pub(crate) fn flush(&self) {
+        self.lock().freeze();
+    }
+
+    /// Ends the readers' streams without an end: the job goes on in another process.
+    pub(crate) fn leave(&self) {
+        let waiting = {
+            let mut state = self.lock();
+            state.phase = Phase::Over;
+            std::mem::take(&mut state.waiting)
+        };
+        for (_, waker) in waiting {
+            waker.wake();
+        }
     }
 
     /// Publishes `last`, which the store has now, with all that was still unstored.
@@ -224,7 +329,7 @@ impl Log {
             state.tail = BytesMut::new();
             // Kept here for the readers that are nearly there: most of them.
             state.unstored.push_back(last);
-            state.phase = Phase::Ended;
+            state.phase = Phase::Over;
             std::mem::take(&mut state.waiting)
         };
         for (_, waker) in waiting {
@@ -261,11 +366,16 @@ impl Log {
 impl State {
     /// Whether the store has to catch up before there's room for more.
     fn is_behind(&self) -> bool {
-        let unstored = self.unstored.front().map_or(0, |first| self.tail_offset - first.offset);
-        unstored >= MAX_UNSTORED && self.phase == Phase::Open
+        let bytes = self.unstored.front().map_or(0, |first| self.tail_offset - first.offset);
+        let first = self.unstored.front().map_or(self.tail_first, |first| first.first);
+        matches!(self.phase, Phase::Open(_))
+            && (bytes >= MAX_UNSTORED || self.next - first >= MAX_UNSTORED_EVENTS - ENGINE_EVENTS)
     }
 
     fn freeze(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
         let bytes = self.tail.split().freeze();
         let segment = Segment {
             first: self.tail_first,
@@ -279,17 +389,16 @@ impl State {
     }
 
     fn read(&self, position: Position) -> Option<Read> {
-        // `position` is whatever a client asks for, so nothing is added to it.
-        if position.event >= self.next - 1 {
-            return (self.phase == Phase::Ended).then_some(Read::End);
-        }
-        let oldest = self.unstored.front().map_or(self.tail_first, |segment| segment.first);
-        if position.event < oldest - 1 {
+        if position.event < self.stored {
             return Some(Read::Stored);
         }
         // At most a handful of segments, and mostly the first one.
         if let Some(segment) = self.unstored.iter().find(|segment| segment.last > position.event) {
             return Some(Read::Frames(segment.after(position), segment.end()));
+        }
+        // `position` is whatever a client asks for, so nothing is added to it.
+        if self.tail.is_empty() || position.event >= self.next - 1 {
+            return (self.phase == Phase::Over).then_some(Read::End);
         }
         let start = start_of(&self.tail, self.tail_first, self.tail_offset, position);
         let end = Position {
@@ -301,126 +410,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use proptest::prelude::*;
-    use tokio::runtime::Builder;
-
-    use super::*;
-    use crate::job::event::frames;
-
-    async fn read(log: &Log, position: Position) -> Read {
-        poll_fn(|cx| log.poll_read(cx, 0, position)).await
-    }
-
-    /// Pushes `sizes.len()` outputs, storing what is frozen if `store` says so; returns the log
-    /// and what was stored.
-    fn filled(sizes: &[usize], store: impl Fn(usize) -> bool) -> (Log, Vec<Segment>) {
-        let (log, mut stored) = (Log::new(u64::MAX), Vec::new());
-        for (at, size) in sizes.iter().enumerate() {
-            let data = format!("\"{}\"", "x".repeat(*size));
-            log.push(Field::Output, data.as_bytes()).unwrap();
-            while store(at)
-                && let Some(segment) = log.all_unstored().first()
-            {
-                stored.push(segment.clone());
-                log.mark_stored();
-            }
-        }
-        (log, stored)
-    }
-
-    proptest! {
-        #[test]
-        fn a_reader_from_anywhere_gets_each_later_event_once(
-            sizes in prop::collection::vec(prop_oneof![0..100usize, 0..40_000usize], 1..40),
-            stored_at in prop::collection::vec(any::<bool>(), 40),
-            from in 0..40u64,
-        ) {
-            // Often enough that the store is never too far behind for one more.
-            let (log, stored) = filled(&sizes, |at| stored_at[at] || at % 3 == 0);
-            log.close();
-            let last = log.last_segment(b"{}");
-            log.finish(last);
-            let runtime = Builder::new_current_thread().build().unwrap();
-            let mut position = Position::after(from);
-            let mut seen = Vec::new();
-            loop {
-                let bytes = match runtime.block_on(read(&log, position)) {
-                    Read::End => break,
-                    Read::Frames(bytes, behind) => { position = behind; bytes }
-                    Read::Stored => {
-                        let segment = stored.iter().find(|s| s.last > position.event).unwrap();
-                        let bytes = segment.after(position);
-                        position = segment.end();
-                        bytes
-                    }
-                };
-                seen.extend(frames(&bytes).map(|(id, _)| id));
-            }
-            let all: Vec<u64> = (from + 1..=sizes.len() as u64 + 1).collect();
-            prop_assert_eq!(seen, all);
-        }
-    }
-
-    #[test]
-    fn a_log_over_its_limit_refuses() {
-        let log = Log::new(100);
-        assert!(log.push(Field::Output, &[b'1'; 60]).is_ok());
-        assert_eq!(log.push(Field::Output, &[b'1'; 60]), Err(Refused::TooLarge));
-        assert_eq!(log.last_event(), 1);
-    }
-
-    #[tokio::test]
-    async fn many_events_wake_a_reader_once() {
-        let log = Log::new(u64::MAX);
-        let mut waiting = watched(read(&log, Position::START));
-        assert!(waiting.poll().is_pending());
-        for data in [b"1", b"2"] {
-            log.push(Field::Output, data).unwrap();
-        }
-        assert_eq!(waiting.wakes(), 1);
-        let Poll::Ready(Read::Frames(bytes, _)) = waiting.poll() else { panic!("no frames") };
-        assert_eq!(frames(&bytes).count(), 2);
-    }
-
-    #[tokio::test]
-    async fn an_emitter_waits_while_the_store_is_behind() {
-        let (log, _) = filled(&[SEGMENT_SIZE; 4], |_| false);
-        assert_eq!(log.push(Field::Output, b"1"), Err(Refused::Behind));
-        let mut waiting = watched(log.room());
-        assert!(waiting.poll().is_pending());
-        log.mark_stored();
-        assert!(waiting.poll().is_ready());
-    }
-
-    /// A future under test, with a waker that counts.
-    struct Task<F> {
-        future: std::pin::Pin<Box<F>>,
-        wakes: std::sync::Arc<Wakes>,
-    }
-
-    struct Wakes(std::sync::atomic::AtomicUsize);
-
-    impl std::task::Wake for Wakes {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
-    fn watched<F: Future>(future: F) -> Task<F> {
-        Task { future: Box::pin(future), wakes: std::sync::Arc::new(Wakes(0.into())) }
-    }
-
-    impl<F: Future> Task<F> {
-        fn poll(&mut self) -> Poll<F::Output> {
-            let waker = Waker::from(self.wakes.clone());
-            self.future.as_mut().poll(&mut Context::from_waker(&waker))
-        }
-
-        fn wakes(&self) -> usize {
-            self.wakes.0.load(std::sync::atomic::Ordering::Relaxed)
-        }
-    }
-}
+mod tests;

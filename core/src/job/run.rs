@@ -1,24 +1,22 @@
-//! A job while it lives: from its acceptance, over its place and its handler's run, to its end.
+//! A job's task: from its acceptance, over its turn and its attempts, to its end.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{Notify, watch};
-use tokio::time::{self, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{self, sleep, timeout};
 use tracing::{error, warn};
 
-use crate::gate::{Place, Ticket};
-use crate::job::event::{Field, write_data};
+use crate::admission::{Place, Ticket};
+use crate::clock;
 use crate::job::handler::{Handled, Running};
-use crate::job::log::Log;
-use crate::job::{Caller, JobContext, JobId, JobRecord, JobState, Start};
-use crate::problem::{Code, Problem};
-use crate::registry::Operation;
+use crate::job::live::{Job, Stop, until};
+use crate::job::outcome::end_data;
+use crate::job::{Attempt, JobContext, JobState};
+use crate::problem::Problem;
 use crate::router::Router;
 use crate::store::StoreError;
 
@@ -28,157 +26,175 @@ const ABORT_GRACE: Duration = Duration::from_millis(250);
 /// How long the engine waits before it asks a failing store again, at first and at most.
 const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// A job that hasn't ended. One task runs it, and only that task ends it.
-pub(crate) struct Job {
-    pub(crate) id: JobId,
-    pub(crate) operation: Arc<Operation>,
-    pub(crate) caller: Caller,
-    pub(crate) parent: Option<Arc<Job>>,
-    pub(crate) log: Arc<Log>,
-    /// Fires when the job is to stop; `stop` has the reason.
-    pub(crate) cancel: CancellationToken,
-    stop: OnceLock<Stop>,
-    /// A first reader has come.
-    claimed: Notify,
-    record: watch::Sender<JobRecord>,
-}
-
-/// What decided how a job ends. The first reason counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// Its handler returned.
-    Finished,
-    /// Its owner, or its parent, cancelled it.
-    Requested,
-    /// It ran out of time.
-    Deadline,
-    /// Its log is over its limit.
-    OutputTooLarge,
-    /// The server goes down.
-    Shutdown,
-}
+/// How often a job that waits for its time looks at the clock, which may be set meanwhile.
+const CLOCK_LOOK: Duration = Duration::from_secs(30);
 
 /// What a job is run with, beside what it is.
 pub(crate) struct Run {
-    pub(crate) input: Value,
-    pub(crate) start: Start,
-    /// How long the handler may run.
-    pub(crate) timeout: Option<Duration>,
-    /// When the job that called this one runs out of time.
-    pub(crate) deadline: Option<Instant>,
+    /// The input, if it's read already.
+    pub(crate) input: Option<Value>,
+    pub(crate) wait: Wait,
     pub(crate) ticket: Ticket,
+    /// Whether the store knows that the job's next attempt runs.
+    pub(crate) is_begun: bool,
+}
+
+/// What a job waits for before it wants a place.
+#[derive(Clone, Copy)]
+pub(crate) enum Wait {
+    Nothing,
+    FirstReader,
+    Until(Timestamp),
+    For(Duration),
+}
+
+/// What waiting comes to.
+enum Turn {
+    Run(Seat),
+    /// The job is to stop.
+    Stopped,
+    /// The server goes down; another process goes on with the job.
+    Left,
+}
+
+/// What a job holds while its handler runs.
+struct Seat {
+    _place: Place,
+    _alone: Option<OwnedSemaphorePermit>,
+}
+
+/// What an attempt comes to.
+enum Verdict {
+    End(JobState),
+    /// There's another one.
+    Again,
+    /// The server goes down; another process goes on with the job.
+    Left,
 }
 
 impl Job {
-    pub(crate) fn new(
-        record: JobRecord,
-        operation: Arc<Operation>,
-        caller: Caller,
-        parent: Option<Arc<Job>>,
-        max_log: u64,
-    ) -> Self {
-        Self {
-            id: record.id,
-            operation,
-            caller,
-            log: Arc::new(Log::new(max_log)),
-            cancel: parent.as_ref().map_or_else(CancellationToken::new, |p| p.cancel.child_token()),
-            parent,
-            stop: OnceLock::new(),
-            claimed: Notify::new(),
-            record: watch::Sender::new(record),
+    /// Runs the job to its end, or until it's left to another process.
+    pub(crate) async fn run(self: Arc<Self>, router: Router, mut run: Run) {
+        loop {
+            // What comes after its turn is boxed: jobs that wait for it may be many.
+            let state = match self.turn(&router, &mut run).await {
+                Turn::Run(seat) => match Box::pin(self.attempt(&router, &mut run, seat)).await {
+                    Verdict::End(state) => state,
+                    Verdict::Again => continue,
+                    Verdict::Left => break self.leave(),
+                },
+                Turn::Stopped => match self.stop(self.callers_reason()) {
+                    Stop::Shutdown if router.is_durable() && self.outlives_owner() => {
+                        // The store may have it that the job runs.
+                        Box::pin(self.postpone(&router, None)).await;
+                        break self.leave();
+                    }
+                    reason => self.stopped_state(reason),
+                },
+                Turn::Left => break self.leave(),
+            };
+            break Box::pin(self.end(&router, state)).await;
         }
+        router.forget(self.id);
     }
 
-    /// The job as it stands.
-    pub(crate) fn record(&self) -> JobRecord {
-        let mut record = self.record.borrow().clone();
-        record.last_event = record.last_event.max(self.log.last_event());
-        record
-    }
-
-    /// Waits for the job's end, and returns its last state.
-    pub(crate) async fn ended(&self) -> JobState {
-        let mut record = self.record.subscribe();
-        match record.wait_for(|record| record.state.is_end()).await {
-            Ok(record) => record.state.clone(),
-            Err(_) => unreachable!("the job holds the sender"),
-        }
-    }
-
-    /// A reader has come: a job that waits for its first one starts.
-    pub(crate) fn claim(&self) {
-        self.claimed.notify_one();
-    }
-
-    /// Stops the job for `reason`. Returns the reason that counts: an earlier one, if there is one.
-    pub(crate) fn stop(&self, reason: Stop) -> Stop {
-        let reason = *self.stop.get_or_init(|| reason);
-        if reason != Stop::Finished {
-            self.cancel.cancel();
-        }
-        reason
-    }
-
-    /// Whether the job is to stop, or has ended.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.get().is_some() || self.cancel.is_cancelled()
-    }
-
-    /// Why a job stops that has no reason of its own: it was called, and its caller's time is over.
-    pub(crate) fn callers_reason(&self) -> Stop {
-        let mut callers = std::iter::successors(self.parent.as_ref(), |job| job.parent.as_ref());
-        match callers.find_map(|job| job.stop.get()) {
-            Some(reason @ (Stop::Deadline | Stop::Shutdown)) => *reason,
-            _ => Stop::Requested,
-        }
-    }
-
-    pub(crate) fn output_too_large(&self) -> Problem {
-        Problem::new(
-            Code::OutputTooLarge,
-            format!("`{}` put out more than a job may, see `jobs.max_log`", self.operation.name),
-        )
-    }
-
-    /// Runs the job to its end.
-    pub(crate) async fn run(self: Arc<Self>, router: Router, run: Run) {
-        let (state, ()) = tokio::join!(self.live(&router, run), self.store_segments(&router));
+    /// Ends a job that isn't to run.
+    pub(crate) async fn end_at_once(self: Arc<Self>, router: Router, state: JobState) {
         self.end(&router, state).await;
+        router.forget(self.id);
     }
 
-    /// The job's life up to its end, which closes the log.
-    async fn live(self: &Arc<Self>, router: &Router, run: Run) -> JobState {
-        if run.start == Start::OnStream {
-            tokio::select! {
-                () = self.claimed.notified() => {}
-                () = self.cancel.cancelled() => return self.outcome(None),
-                () = sleep(router.config().unclaimed_ttl) => {
+    /// Waits until the job may run.
+    async fn turn(&self, router: &Router, run: &mut Run) -> Turn {
+        let deadline = self.parent.as_ref().and_then(|parent| parent.deadline);
+        tokio::select! {
+            // In this order, so that a job that was cancelled in time never runs.
+            biased;
+            () = self.cancel.cancelled() => Turn::Stopped,
+            () = router.left(), if self.parent.is_none() && !run.is_begun => {
+                if self.outlives_owner() {
+                    return Turn::Left;
+                }
+                self.stop(Stop::Shutdown);
+                Turn::Stopped
+            }
+            () = until(deadline) => {
+                self.stop(Stop::Deadline);
+                Turn::Stopped
+            }
+            seat = self.seat(router, run) => seat.map_or(Turn::Stopped, Turn::Run),
+        }
+    }
+
+    /// Waits for what the job waits for, and for its places. `None` if its first reader didn't come.
+    async fn seat(&self, router: &Router, run: &mut Run) -> Option<Seat> {
+        match run.wait {
+            Wait::Nothing => {}
+            Wait::Until(at) => sleep_until_clock(at).await,
+            Wait::For(pause) => sleep(pause).await,
+            Wait::FirstReader => {
+                let ttl = router.config().unclaimed_ttl;
+                if timeout(ttl, self.claimed.notified()).await.is_err() {
                     self.stop(Stop::Requested);
-                    return self.outcome(None);
+                    return None;
                 }
             }
         }
-        let mut ticket = run.ticket;
-        if !ticket.is_ready() {
+        run.ticket.enqueue();
+        if !run.ticket.is_held() {
             self.enter(JobState::Queued);
         }
-        let place = tokio::select! {
-            // In this order, so that a job that was cancelled in time never runs.
-            biased;
-            () = self.cancel.cancelled() => return self.outcome(None),
-            () = until(run.deadline) => {
-                self.stop(Stop::Deadline);
-                return self.outcome(None);
-            }
-            place = ticket.place() => place,
+        let place = run.ticket.place().await;
+        // Behind its place: who waits here is no longer in the order of the queues.
+        let alone = router.alone(self.look(|record| record.crashes)).await;
+        Some(Seat { _place: place, _alone: alone })
+    }
+
+    /// Runs the handler once, and says what follows.
+    async fn attempt(self: &Arc<Self>, router: &Router, run: &mut Run, seat: Seat) -> Verdict {
+        let (begun, input) = (std::mem::take(&mut run.is_begun), run.input.take());
+        if !begun && !self.begin(router).await {
+            return Verdict::End(self.stopped_state(self.stop(self.callers_reason())));
+        }
+        let input = match input {
+            Some(input) => input,
+            None => match self.look(|record| serde_json::from_str(record.input.get())) {
+                Ok(input) => input,
+                Err(error) => {
+                    let detail = format!("the input that was kept can't be read: {error}");
+                    return Verdict::End(JobState::Failed(Problem::internal(detail)));
+                }
+            },
         };
-        self.enter(JobState::Running);
+        let (number, timeout) = self.look(|record| (record.attempt, record.timeout));
+        let limits = timeout.into_iter().chain(self.operation.spec.limits.timeout);
         // A time limit beyond what the clock can tell is none.
-        let own = run.timeout.and_then(|timeout| now().checked_add(timeout));
-        let deadline = [own, run.deadline].into_iter().flatten().min();
-        let handled = self.handle(router, run.input, place, deadline).await;
-        self.outcome(handled)
+        let own = limits.min().and_then(|limit| now().checked_add(limit));
+        let callers = self.parent.as_ref().and_then(|parent| parent.deadline);
+        let deadline = [own, callers].into_iter().flatten().min();
+        let attempt = Arc::new(Attempt::new(number, self.cancel.child_token(), deadline));
+        self.log.open(number);
+        self.enter(JobState::Running);
+        let (result, ()) =
+            tokio::join!(self.handle(router, input, seat, &attempt), self.store_segments(router));
+        self.follow(router, run, result).await
+    }
+
+    /// Has the store know that an attempt runs, before it does: one that was cut off is found by
+    /// that. Returns whether it's to run.
+    async fn begin(&self, router: &Router) -> bool {
+        let mut record = self.record();
+        record.state = JobState::Running;
+        record.started_at.get_or_insert_with(clock::now);
+        record.run_at = None;
+        let stored = self.persist(|| router.store().update(&record));
+        tokio::select! {
+            () = self.cancel.cancelled() => false,
+            stored = stored => match stored {
+                Ok(()) => true,
+                Err(full) => self.stop_full(&full),
+            },
+        }
     }
 
     /// Lets the handler run, until it returns or has to be left behind (`None`).
@@ -186,25 +202,34 @@ impl Job {
         self: &Arc<Self>,
         router: &Router,
         input: Value,
-        place: Place,
-        deadline: Option<Instant>,
-    ) -> Option<Handled> {
-        let context = JobContext::new(self.clone(), router.clone(), deadline);
+        seat: Seat,
+        attempt: &Arc<Attempt>,
+    ) -> Option<Result<Box<RawValue>, Problem>> {
+        let context = JobContext::new(self.clone(), router.clone(), attempt.clone());
         let handler = self.operation.handler.clone();
         let work = async move {
-            // The place is taken as long as the handler really runs, even if nobody waits for it.
-            let _place = place;
+            // Held as long as the handler really runs, even if nobody waits for it.
+            let _seat = seat;
             handler.handle(input, &context).await
         };
         let span = tracing::info_span!("job", id = %self.id, operation = %self.operation.name);
         let mut running = Running::start(&self.operation, span, work);
-        tokio::select! {
-            done = running.done() => return Some(done),
-            () = self.cancel.cancelled() => {}
-            () = until(deadline) => {
-                self.stop(Stop::Deadline);
+        let timed_out = tokio::select! {
+            done = running.done() => {
+                self.log.close();
+                return Some(self.settle(done));
             }
-        }
+            () = self.cancel.cancelled() => false,
+            () = until(attempt.deadline) => true,
+        };
+        attempt.cancel.cancel();
+        let done = self.wind_up(router, &mut running).await;
+        self.log.close();
+        if timed_out { Some(Err(self.timed_out())) } else { done.map(|done| self.settle(done)) }
+    }
+
+    /// Gives a handler that's to stop its time for that. `None` if it blocks its thread.
+    async fn wind_up(&self, router: &Router, running: &mut Running) -> Option<Handled> {
         if let Ok(done) = timeout(router.config().cancel_grace, running.done()).await {
             return Some(done);
         }
@@ -215,107 +240,125 @@ impl Job {
         self.operation.mark_blocking();
         warn!(
             operation = %self.operation.name, job = %self.id,
-            "the operation blocks its thread and ignores cancellation; its job ends without it, \
+            "the operation blocks its thread and ignores cancellation; its job goes on without it, \
              its thread is lost until it returns (long work belongs into `JobContext::blocking`)"
         );
         None
     }
 
-    /// How the job ends: as the first reason to stop says, else as the handler did.
-    fn outcome(&self, handled: Option<Handled>) -> JobState {
-        self.log.close();
-        let handled = handled.map(|handled| self.unwrap(handled));
-        let reason = if handled.is_none() || self.cancel.is_cancelled() {
-            self.stop(self.callers_reason())
-        } else {
-            self.stop(Stop::Finished)
+    /// What follows an attempt: as the first reason to stop says, else as the handler did.
+    async fn follow(
+        &self,
+        router: &Router,
+        run: &mut Run,
+        result: Option<Result<Box<RawValue>, Problem>>,
+    ) -> Verdict {
+        let is_cancelled = self.cancel.is_cancelled();
+        if let (false, Some(Err(problem))) = (is_cancelled, &result)
+            && let Some(pause) = self.pause_after(problem)
+        {
+            self.try_again(router, problem, pause).await;
+            run.wait = Wait::For(pause);
+            run.ticket = router.readmit(self);
+            return Verdict::Again;
+        }
+        let reason = match &result {
+            Some(_) if !is_cancelled => self.stop(Stop::Finished),
+            _ => self.stop(self.callers_reason()),
         };
-        let name = &self.operation.name;
-        let problem = match reason {
-            Stop::Finished => match handled {
-                Some(Ok(state)) => return state,
-                Some(Err(problem)) => problem,
-                None => unreachable!("a job whose handler was left behind has a reason to stop"),
-            },
-            Stop::Requested => return JobState::Cancelled,
-            Stop::Deadline => {
-                Problem::new(Code::Timeout, format!("`{name}` took longer than it may"))
-            }
-            Stop::OutputTooLarge => self.output_too_large(),
-            Stop::Shutdown => {
-                let detail = format!("the server went down while `{name}` ran; start it again");
-                Problem::new(Code::Interrupted, detail)
-            }
+        if reason == Stop::Shutdown && router.is_durable() && self.outlives_server() {
+            self.hand_over(router).await;
+            return Verdict::Left;
+        }
+        Verdict::End(match (reason, result) {
+            (Stop::Finished, Some(Ok(result))) => JobState::Succeeded(result.into()),
+            (Stop::Finished, Some(Err(problem))) => JobState::Failed(problem),
+            (reason, _) => self.stopped_state(reason),
+        })
+    }
+
+    /// How long the job waits before it's tried again, if it is.
+    fn pause_after(&self, problem: &Problem) -> Option<Duration> {
+        let retry = self.operation.spec.limits.retry?;
+        let attempt = self.look(|record| record.attempt);
+        (problem.is_transient() && attempt < retry.attempts)
+            .then(|| retry.pause(attempt, problem.retry_after()))
+    }
+
+    /// Tells that the job is tried again, and has the store know.
+    async fn try_again(&self, router: &Router, problem: &Problem, pause: Duration) {
+        let attempt = self.look(|record| record.attempt);
+        self.note(format!(
+            "attempt {attempt} failed: {} ({}); the next one in {:.3} s",
+            problem.detail,
+            problem.code,
+            pause.as_secs_f64()
+        ));
+        self.change(|record| record.attempt += 1);
+        self.postpone(router, clock::now().checked_add(pause).ok().map(clock::kept)).await;
+    }
+
+    /// Tells that the job goes on in another process, and has the store know.
+    async fn hand_over(&self, router: &Router) {
+        self.note("the server goes down; the job goes on when it's back".to_owned());
+        self.change(|record| record.attempt += 1);
+        self.postpone(router, None).await;
+    }
+
+    /// Puts the job back into the queue, in the store too. What the log has is stored.
+    async fn postpone(&self, router: &Router, run_at: Option<Timestamp>) {
+        self.change(|record| record.run_at = run_at);
+        self.enter(JobState::Queued);
+        self.log.flush();
+        let segments = self.log.all_unstored();
+        let record = self.record();
+        let stored = async {
+            self.persist(|| router.store().append(self.id, segments.clone())).await?;
+            self.log.mark_stored(segments.len());
+            self.persist(|| router.store().update(&record)).await
         };
-        JobState::Failed(problem)
-    }
-
-    /// What the handler's task gave, as a state.
-    fn unwrap(&self, handled: Handled) -> Result<JobState, Problem> {
-        let name = &self.operation.name;
-        match handled {
-            Handled::Returned(Ok(result)) => match to_raw_value(&result) {
-                Ok(result) => Ok(JobState::Succeeded(result.into())),
-                Err(error) => Err(Problem::new(Code::Failed, error.to_string())),
+        tokio::select! {
+            stored = stored => if let Err(full) = stored {
+                self.stop_full(&full);
             },
-            Handled::Returned(Err(error)) => {
-                if let Some(source) = error.source() {
-                    tracing::debug!(job = %self.id, error = source, "operation `{name}` failed");
-                }
-                Err(error.into_problem())
-            }
-            Handled::Aborted => Err(Problem::new(Code::Cancelled, "the handler was aborted")),
-            Handled::Panicked(message) => {
-                error!(operation = %name, job = %self.id, message, "an operation panicked");
-                let detail = format!("`{name}` panicked; the server's log has the message");
-                Err(Problem::new(Code::Panic, detail))
-            }
-            Handled::Lost => {
-                let detail = format!("`{name}` could not be run; the server's log says why");
-                Err(Problem::new(Code::Internal, detail))
-            }
+            () = self.cancel.cancelled(), if self.stopped() != Some(Stop::Shutdown) => {}
         }
     }
 
-    /// Changes the state, and tells the readers.
-    fn enter(&self, state: JobState) {
-        #[derive(Serialize)]
-        struct Change<'a> {
-            state: &'a str,
-            attempt: u32,
-        }
-        let mut data = Vec::new();
-        let change = Change { state: state.as_str(), attempt: 1 };
-        // Neither can fail: a struct of a text and a number, and a log that is still empty.
-        if write_data(&mut data, &change).is_ok() {
-            let _ = self.log.push(Field::State, &data);
-        }
-        self.record.send_modify(|record| {
-            if matches!(state, JobState::Running) {
-                record.started_at = Some(Timestamp::now());
-            }
-            record.state = state;
-        });
+    /// Whether nobody's leaving cancels the job: another process may go on with it.
+    fn outlives_owner(&self) -> bool {
+        self.parent.is_none() && !self.look(|record| record.attached)
     }
 
-    /// Hands frozen segments to the store until the log is closed. The call that is under way then
-    /// is not cut off: the store gets one call after the other.
+    /// Whether another process may run the job again though it has run here.
+    fn outlives_server(&self) -> bool {
+        self.outlives_owner() && self.operation.spec.hints.idempotent
+    }
+
+    /// Hands what comes to the store until the log is closed. The call that is under way then is
+    /// not cut off: the store gets one call after the other.
     async fn store_segments(&self, router: &Router) {
-        while let Some(segment) = self.log.unstored().await {
-            let append = || router.store().append(self.id, segment.clone());
-            match self.persist(append).await {
-                Ok(()) => self.log.mark_stored(),
+        while let Some(segments) = self.log.unstored().await {
+            match self.persist(|| router.store().append(self.id, segments.clone())).await {
+                Ok(()) => self.log.mark_stored(segments.len()),
                 Err(full) => {
-                    warn!(job = %self.id, operation = %self.operation.name, "{full}");
-                    self.stop(Stop::OutputTooLarge);
+                    self.stop_full(&full);
                     self.log.close();
                 }
             }
         }
     }
 
+    /// The store has no room for what the job puts out, and gets none while the job runs.
+    fn stop_full(&self, full: &StoreError) -> bool {
+        warn!(job = %self.id, operation = %self.operation.name, "{full}");
+        self.stop(Stop::OutputTooLarge);
+        false
+    }
+
     /// Stores the end, then tells it: a reader never sees an end that the store doesn't hold.
     async fn end(&self, router: &Router, mut state: JobState) {
+        self.log.close();
         let mut data = end_data(&state);
         // A result, or an error, counts for the log's limit like all output.
         if data.len() as u64 > router.config().max_log.as_u64() {
@@ -325,7 +368,8 @@ impl Job {
         let last = self.log.last_segment(&data);
         let mut record = self.record();
         record.state = state;
-        record.ended_at = Some(Timestamp::now());
+        record.run_at = None;
+        record.ended_at = Some(clock::now());
         record.last_event = last.last;
         let mut rest = self.log.all_unstored();
         rest.push(last.clone());
@@ -334,9 +378,8 @@ impl Job {
             sleep(STORE_RETRY.1).await;
         }
         // Who has read the end finds the job ended.
-        self.record.send_replace(record);
+        self.change(|kept| *kept = record);
         self.log.finish(last);
-        router.forget(self.id);
     }
 
     /// Asks the store until it answers. Only a full store's error comes back.
@@ -347,7 +390,8 @@ impl Job {
         let (mut pause, longest) = STORE_RETRY;
         loop {
             match ask().await {
-                Ok(()) => return Ok(()),
+                // Forgotten: it has ended, which seemed to fail, before it was asked again.
+                Ok(()) | Err(StoreError::Forgotten(_)) => return Ok(()),
                 Err(full @ StoreError::Full(_)) => return Err(full),
                 Err(error) => error!(job = %self.id, "{error}; asking again in {pause:?}"),
             }
@@ -357,32 +401,12 @@ impl Job {
     }
 }
 
-/// The data of the end event.
-fn end_data(state: &JobState) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct End<'a> {
-        state: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        result: Option<&'a RawValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a Problem>,
-    }
-    let (result, error) = match state {
-        JobState::Succeeded(result) => (Some(&**result), None),
-        JobState::Failed(problem) => (None, Some(problem)),
-        _ => (None, None),
-    };
-    let mut data = Vec::new();
-    if let Err(error) = write_data(&mut data, &End { state: state.as_str(), result, error }) {
-        unreachable!("texts, numbers and JSON values serialise: {error}");
-    }
-    data
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
+/// Sleeps until the clock shows `at`, even if the clock is set meanwhile.
+async fn sleep_until_clock(at: Timestamp) {
+    while let Ok(left) = Duration::try_from(at.duration_since(Timestamp::now()))
+        && !left.is_zero()
+    {
+        sleep(left.min(CLOCK_LOOK)).await;
     }
 }
 

@@ -34,7 +34,12 @@ pub enum RouterError {
     TooManyJobs {
         /// The operation.
         operation: Arc<str>,
+        /// When there may be room, by how fast places in the queue have fallen free lately.
+        retry_after: Duration,
     },
+    /// The idempotency key belongs to a job that is another, or no longer kept.
+    #[error("{0}")]
+    KeyTaken(String),
     /// No job of that id, or it's no longer kept.
     #[error("there is no job {0}, or it is no longer kept")]
     UnknownJob(JobId),
@@ -63,7 +68,7 @@ impl RouterError {
             Self::InvalidInput { .. } => Code::InvalidInput,
             Self::TooManyJobs { .. } => Code::TooManyJobs,
             Self::UnknownJob(_) => Code::UnknownJob,
-            Self::JobEnded(_) => Code::Conflict,
+            Self::JobEnded(_) | Self::KeyTaken(_) => Code::Conflict,
             Self::CallCycle(_) => Code::CallCycle,
             Self::CallDepth(_) => Code::CallDepth,
             Self::ShuttingDown => Code::ShuttingDown,
@@ -88,7 +93,7 @@ impl RouterError {
     /// When the same request may do better, if that is a matter of time.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyJobs { .. } => Some(Duration::from_secs(1)),
+            Self::TooManyJobs { retry_after, .. } => Some(*retry_after),
             Self::Store(_) | Self::ShuttingDown => Some(Duration::from_secs(5)),
             _ => None,
         }
@@ -99,6 +104,9 @@ impl RouterError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The jobs that another process left could not be read.
+    #[error("the jobs that had not ended can't be taken over: {0}")]
+    Store(StoreError),
     /// Two crates have an operation of the same name.
     #[error(
         "operation `{name}` is registered twice, by {first} and by {second}: leave one of the two \

@@ -21,8 +21,12 @@ impl Router {
         self.lock().phase != Phase::Open
     }
 
-    /// Ends everything: refuses new jobs, lets those that run finish for `drain`, ends the others as
-    /// `interrupted`, and shuts the plugins down in the reverse order of their starts.
+    /// Ends everything: refuses new jobs, lets those that run finish for `drain`, interrupts the
+    /// others, and shuts the plugins down in the reverse order of their starts.
+    ///
+    /// If the store outlives this process, jobs that wait stay there, and so do those that are
+    /// interrupted and whose operations are idempotent: they go on in the next process, and their
+    /// readers' streams break off. All others end as `interrupted`.
     ///
     /// It's done at the latest `drain`, `jobs.cancel_grace` and 10 s for the store and for each
     /// plugin from now. A second call may cut the drain short; it doesn't shut a plugin down twice.
@@ -34,6 +38,11 @@ impl Router {
             }
         }
         info!("stopping: jobs that run may finish for {drain:?}");
+        if self.is_durable() {
+            // Those that wait do so in the store.
+            self.inner.admission.close();
+            self.inner.left.cancel();
+        }
         self.inner.tasks.close();
         if timeout(drain, self.inner.tasks.wait()).await.is_err() {
             self.interrupt(drain).await;

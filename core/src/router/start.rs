@@ -5,24 +5,28 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{Admission, Limits};
 use crate::config::{Config, JobsConfig};
-use crate::gate::Gate;
 use crate::plugin::{Linked, Plugin, PluginContext, PluginRegistration, Started};
 use crate::registry::Registry;
+use crate::router::retention::sweep_forever;
 use crate::router::shutdown::shut_down;
 use crate::router::{Inner, MAX_DEPTH, Router, StartError};
 use crate::schema::InputSchema;
-use crate::store::Store;
+use crate::store::{Documents, Store};
 use crate::suggest::nearest;
 
 /// How long a plugin's start may take.
 const START_PATIENCE: Duration = Duration::from_mins(1);
 
 impl Router {
-    /// Starts the plugins of `linked` in their order and serves their operations.
+    /// Starts the plugins of `linked` in their order, serves their operations, and goes on with the
+    /// jobs that `store` has from a process before this one.
     ///
     /// Jobs run on the tokio runtime that this is called in. On a multi-threaded one a handler that
     /// blocks its thread costs that thread alone; on a current-thread one it stops everything.
@@ -36,31 +40,44 @@ impl Router {
     ) -> Result<Self, StartError> {
         check_plugins(&config, &linked)?;
         let mut plugins: Vec<(&'static str, Arc<dyn Plugin>)> = Vec::new();
-        match start_all(&config, &linked, &mut plugins).await {
-            Ok(registry) => Ok(Self {
-                inner: Arc::new(Inner {
-                    registry,
-                    plugins,
-                    store,
-                    gate: Gate::new(config.jobs.max_running, config.jobs.max_queued),
-                    calls: Gate::new(max_calls(&config.jobs), 0),
-                    config: config.jobs,
-                    live: Mutex::default(),
-                    tasks: TaskTracker::new(),
-                }),
-            }),
+        let registry = match start_all(&config, &linked, &store, &mut plugins).await {
+            Ok(registry) => registry,
             Err(error) => {
                 shut_down(&plugins).await;
-                Err(error)
+                return Err(error);
             }
+        };
+        let router = Self {
+            inner: Arc::new(Inner {
+                admission: Admission::new(limits(&config.jobs), registry.limits()),
+                registry,
+                plugins,
+                store,
+                config: config.jobs,
+                alone: Arc::new(Semaphore::new(1)),
+                live: Mutex::default(),
+                tasks: TaskTracker::new(),
+                left: CancellationToken::new(),
+            }),
+        };
+        if let Err(error) = router.recover().await {
+            router.shutdown(Duration::ZERO).await;
+            return Err(error);
         }
+        tokio::spawn(sweep_forever(Arc::downgrade(&router.inner)));
+        Ok(router)
     }
 }
 
-/// How many jobs that others called there may be: a call of every depth for each job that runs, and
-/// as many more as may wait.
-fn max_calls(jobs: &JobsConfig) -> usize {
-    jobs.max_running.saturating_mul(MAX_DEPTH).saturating_add(jobs.max_queued)
+/// What all jobs may take. Of called ones there may be a call of every depth for each job that runs,
+/// and as many more as may wait.
+fn limits(jobs: &JobsConfig) -> Limits {
+    Limits {
+        running: jobs.max_running,
+        queued: jobs.max_queued,
+        queued_input: jobs.max_queued_input.as_u64(),
+        called: jobs.max_running.saturating_mul(MAX_DEPTH).saturating_add(jobs.max_queued),
+    }
 }
 
 /// What can be known to be wrong before anything has started.
@@ -102,6 +119,7 @@ fn table(config: &Config, plugin: &PluginRegistration) -> Value {
 async fn start_all(
     config: &Config,
     linked: &Linked,
+    store: &Arc<dyn Store>,
     started: &mut Vec<(&'static str, Arc<dyn Plugin>)>,
 ) -> Result<Registry, StartError> {
     let mut registry = Registry::default();
@@ -110,7 +128,7 @@ async fn start_all(
         registry.add((operation.handler)(), operation.package, max_queued)?;
     }
     for registration in &linked.plugins {
-        let Started { plugin, handlers } = start(config, registration).await?;
+        let Started { plugin, handlers } = start(config, registration, store).await?;
         started.push((registration.name, plugin));
         for handler in handlers {
             registry.add(handler, registration.package, max_queued)?;
@@ -119,9 +137,14 @@ async fn start_all(
     Ok(registry)
 }
 
-async fn start(config: &Config, plugin: &PluginRegistration) -> Result<Started, StartError> {
+async fn start(
+    config: &Config,
+    plugin: &PluginRegistration,
+    store: &Arc<dyn Store>,
+) -> Result<Started, StartError> {
     let data_dir = config.data_dir.join(plugin.name);
-    let context = PluginContext::new(table(config, plugin), data_dir);
+    let documents = Documents::new(store.clone(), plugin.name);
+    let context = PluginContext::new(table(config, plugin), data_dir, documents);
     let starting = std::panic::AssertUnwindSafe((plugin.start)(context)).catch_unwind();
     let reason = match timeout(START_PATIENCE, starting).await {
         Ok(Ok(Ok(started))) => return Ok(started),

@@ -60,7 +60,7 @@ async fn calls_in_a_circle_are_refused() {
 async fn calls_are_nested_sixteen_deep_and_no_deeper() {
     let mut linked = Linked::default();
     linked.plugins.push(&NEST);
-    let store = MemoryStore::new(1 << 20, Duration::from_mins(1));
+    let store = MemoryStore::new(1 << 20);
     let router = Router::start(Config::default(), linked, Arc::new(store)).await.unwrap();
     let deepest = within(router.call("nest_15", json!({}))).await.unwrap();
     assert_eq!(deepest, "the bottom");

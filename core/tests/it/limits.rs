@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use skep::job::JobState;
+use skep::job::{JobState, Priority};
 use skep::prelude::*;
 use skep::problem::Code;
 use skep::{JobRequest, Router};
@@ -30,6 +30,29 @@ async fn the_shorter_of_an_operations_and_a_requests_time_limit_counts() {
         let least = Duration::from_secs(least);
         assert!(ran >= least && ran < least + Duration::from_secs(1), "{request:?}: {ran:?}");
     }
+}
+
+#[tokio::test]
+async fn of_jobs_that_wait_the_higher_priority_goes_first() {
+    let router = router_with(|config| config.jobs.max_running = 1).await;
+    let first = create(&router, "wait_for_go", json!({ "key": "priority" })).await;
+    let mut jobs = Vec::new();
+    for priority in [Priority::Low, Priority::Normal, Priority::High] {
+        let mut request = JobRequest::new("hello", json!({ "name": "Ada" }));
+        request.priority = priority;
+        jobs.push(router.create_job(request).await.unwrap().id);
+    }
+    signal("priority/go").fire();
+    end(&router, first).await;
+    let mut started = Vec::new();
+    for job in jobs {
+        end(&router, job).await;
+        let record = router.job(job).await.unwrap();
+        started.push((record.started_at.unwrap(), record.priority));
+    }
+    started.sort();
+    let order: Vec<_> = started.into_iter().map(|(_, priority)| priority).collect();
+    assert_eq!(order, [Priority::High, Priority::Normal, Priority::Low]);
 }
 
 #[tokio::test(start_paused = true)]

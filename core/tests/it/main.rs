@@ -2,14 +2,21 @@
 
 mod calls;
 mod cancellation;
+mod checkpoints;
 mod containment;
+mod documents;
+mod idempotency;
 mod input;
 mod limits;
 mod log;
 mod macros;
 mod memory;
 mod plugins;
+mod recovery;
+mod restart;
+mod retry;
 mod router;
+mod schedule;
 mod shutdown;
 mod signal;
 mod store;

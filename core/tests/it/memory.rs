@@ -69,13 +69,14 @@ async fn a_store_that_is_full_of_running_jobs_takes_no_more() {
     end(&router, job).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_job_is_forgotten_when_its_retention_is_over() {
     let router = router_with(|config| config.jobs.retention = Duration::ZERO).await;
     let job = create(&router, "wait_for_go", json!({ "key": "retention" })).await;
     assert!(router.job(job).await.is_ok());
     signal("retention/go").fire();
     end(&router, job).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(router.job(job).await.unwrap_err().problem().is(Code::UnknownJob));
     assert!(router.jobs(&JobQuery::newest(10)).await.unwrap().is_empty());
 }

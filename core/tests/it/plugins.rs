@@ -44,7 +44,8 @@ const fn scripted(name: &'static str, start: StartFn) -> PluginRegistration {
     }
 }
 
-type StartFn = fn(PluginContext) -> futures_util::future::BoxFuture<'static, Result<Started>>;
+type StartFn =
+    fn(PluginContext<Value>) -> futures_util::future::BoxFuture<'static, Result<Started>>;
 
 static FIRST: PluginRegistration = scripted("first", |cx| Box::pin(start("first", cx)));
 static SECOND: PluginRegistration = scripted("second", |cx| Box::pin(start("second", cx)));
@@ -54,7 +55,7 @@ static RIVAL: PluginRegistration = PluginRegistration {
     ..scripted("second", |cx| Box::pin(start("second", cx)))
 };
 
-async fn start(name: &'static str, cx: PluginContext) -> Result<Started> {
+async fn start(name: &'static str, cx: PluginContext<Value>) -> Result<Started> {
     let text = |field: &str| cx.config[field].as_str().unwrap_or_default().to_owned();
     let (key, does) = (text("key"), text("does"));
     note(&key, format!("start {name}"));
@@ -105,7 +106,7 @@ async fn start_linked(
     let mut linked = Linked::default();
     linked.plugins.extend(plugins);
     linked.operations.extend(operations);
-    let store = MemoryStore::new(1 << 20, Duration::from_mins(1));
+    let store = MemoryStore::new(1 << 20);
     within(Router::start(config, linked, Arc::new(store))).await
 }
 
@@ -222,7 +223,12 @@ async fn an_operation_that_can_not_be_served_is_refused() {
     });
     static PLACES: OperationRegistration =
         registration("bad", || idle("rest", |spec| spec.limits.max_concurrency = Some(0)));
+    static RETRY: OperationRegistration = registration("bad", || {
+        let retry = skep::operation::Retry::new(2, Duration::ZERO);
+        idle("rest", |spec| spec.limits.retry = Some(retry))
+    });
     for (registration, reason) in [
+        (&RETRY, "`retry` is for idempotent operations only"),
         (&NAME, "its name is not snake_case"),
         (&SCHEMA, "its input's schema is none"),
         (&PLACES, "it would never run"),
@@ -295,7 +301,7 @@ impl Bare {
 async fn refused(table: Value) -> String {
     let mut config = Config::default();
     config.plugins.insert("configured".to_owned(), table);
-    let store = Arc::new(MemoryStore::new(1 << 20, Duration::from_mins(1)));
+    let store = Arc::new(MemoryStore::new(1 << 20));
     Router::start(config, Linked::all(), store).await.err().unwrap().to_string()
 }
 
@@ -317,7 +323,9 @@ async fn a_plugin_gets_its_table_typed_and_with_defaults() {
         within(router.call("bare_nothing", json!({}))).await.unwrap();
         let health = router.health().await;
         let ill = Health::Unhealthy(format!("port {}", expected[0]));
-        assert_eq!(health, [("bare", Health::Healthy), ("configured", ill)]);
+        assert!(
+            health.contains(&("bare", Health::Healthy)) && health.contains(&("configured", ill))
+        );
     }
 }
 

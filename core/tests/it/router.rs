@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use serde_json::json;
-use skep::job::{End, Event, EventKind, JobState};
+use skep::job::{End, Event, EventKind, JobState, StateName};
 use skep::problem::Code;
 use skep::store::JobQuery;
 use skep::{JobId, JobRequest};
@@ -81,9 +81,9 @@ async fn jobs_are_listed_newest_first_by_filter_and_in_pages() {
         router.jobs(&query).await.unwrap().into_iter().map(|job| job.id).collect()
     };
     assert_eq!(list(&|_| {}).await, [&[running, failed], &*echoes].concat());
-    assert_eq!(list(&|query| query.state = Some("running".to_owned())).await, [running]);
-    assert_eq!(list(&|query| query.state = Some("failed".to_owned())).await, [failed]);
-    assert_eq!(list(&|query| query.state = Some("queued".to_owned())).await, []);
+    assert_eq!(list(&|query| query.states = vec![StateName::Running]).await, [running]);
+    assert_eq!(list(&|query| query.states = vec![StateName::Failed]).await, [failed]);
+    assert_eq!(list(&|query| query.states = vec![StateName::Queued]).await, []);
     assert_eq!(list(&|query| query.operation = Some("echo".to_owned())).await, echoes);
     assert_eq!(list(&|query| query.limit = 3).await, [running, failed, echoes[0]]);
     assert_eq!(list(&|query| query.before = Some(echoes[1])).await, echoes[2..]);

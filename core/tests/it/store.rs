@@ -4,86 +4,50 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
-use skep::job::{EventKind, JobRecord, JobState, Start};
+use skep::job::{EventKind, JobState, Start};
 use skep::prelude::*;
 use skep::problem::Code;
-use skep::store::{JobQuery, MemoryStore, Position, Segment, Store, StoreError};
-use skep::{Config, JobId, JobRequest, Router};
+use skep::store::{MemoryStore, Store};
+use skep::testing::{Fault, FaultyStore, StoreCall};
+use skep::{Config, JobRequest, Router};
 
 use crate::signal::signal;
 use crate::support::{create, end, events, frames, router_on, within};
 
-/// A memory store that can be taken down.
+/// How a store behind [`shaky`] fails, and how often it was asked then.
+#[derive(Default)]
 struct Shaky {
-    inner: MemoryStore,
     down: AtomicBool,
-    /// How often it was asked while it was down.
     refused: AtomicU64,
     /// Whether calls are done although they fail.
     fails_late: AtomicBool,
 }
 
 impl Shaky {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            inner: MemoryStore::new(64 << 20, Duration::from_hours(1)),
-            down: AtomicBool::new(false),
-            refused: AtomicU64::new(0),
-            fails_late: AtomicBool::new(false),
-        })
-    }
-
     fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
     }
 
-    async fn ask(
-        &self,
-        call: impl Future<Output = Result<(), StoreError>>,
-    ) -> Result<(), StoreError> {
-        if !self.down.load(Ordering::SeqCst) {
-            return call.await;
+    fn fault(&self, call: StoreCall) -> Fault {
+        let is_logs = matches!(call, StoreCall::Accept | StoreCall::Append | StoreCall::End);
+        if !self.down.load(Ordering::SeqCst) || !is_logs {
+            return Fault::None;
         }
         self.refused.fetch_add(1, Ordering::SeqCst);
-        if self.fails_late.load(Ordering::SeqCst) {
-            call.await?;
-        }
-        Err(StoreError::Unavailable("/secret/path is gone".to_owned()))
+        if self.fails_late.load(Ordering::SeqCst) { Fault::FailsLate } else { Fault::Fails }
     }
 }
 
-#[async_trait]
-impl Store for Shaky {
-    async fn accept(&self, job: &JobRecord) -> Result<(), StoreError> {
-        self.ask(self.inner.accept(job)).await
-    }
-
-    async fn append(&self, id: JobId, segment: Segment) -> Result<(), StoreError> {
-        self.ask(self.inner.append(id, segment)).await
-    }
-
-    async fn end(&self, job: &JobRecord, rest: Vec<Segment>) -> Result<(), StoreError> {
-        self.ask(self.inner.end(job, rest)).await
-    }
-
-    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
-        self.inner.job(id).await
-    }
-
-    async fn read(&self, id: JobId, position: Position) -> Result<Option<Segment>, StoreError> {
-        self.inner.read(id, position).await
-    }
-
-    async fn list(&self, query: &JobQuery) -> Result<Vec<JobRecord>, StoreError> {
-        self.inner.list(query).await
-    }
-}
-
-async fn router(store: &Arc<Shaky>) -> Router {
-    router_on(store.clone(), Config::default()).await
+/// A router on a memory store that can be taken down.
+async fn shaky() -> (Arc<Shaky>, Arc<dyn Store>, Router) {
+    let shaky = Arc::new(Shaky::default());
+    let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(64 << 20));
+    let fault = shaky.clone();
+    let store = FaultyStore::new(memory.clone(), move |call| fault.fault(call));
+    let router = router_on(Arc::new(store), Config::default()).await;
+    (shaky, memory, router)
 }
 
 /// Lets everything happen that can: the paused clock only goes on when nothing else does.
@@ -93,8 +57,7 @@ async fn settle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_ends_when_the_store_has_its_end_and_not_before() {
-    let store = Shaky::new();
-    let router = router(&store).await;
+    let (store, kept, router) = shaky().await;
     let job = create(&router, "wait_for_go", json!({ "key": "shaky" })).await;
     within(signal("shaky/started").reached(1)).await;
     store.set_down(true);
@@ -109,13 +72,12 @@ async fn a_job_ends_when_the_store_has_its_end_and_not_before() {
     store.set_down(false);
     assert!(matches!(within(reader.next()).await.unwrap().unwrap().kind, EventKind::End(_)));
     assert!(matches!(end(&router, job).await, JobState::Succeeded(_)));
-    assert!(matches!(store.job(job).await.unwrap().unwrap().state, JobState::Succeeded(_)));
+    assert!(matches!(kept.job(job).await.unwrap().unwrap().state, JobState::Succeeded(_)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn emit_waits_while_the_store_is_behind() {
-    let store = Shaky::new();
-    let router = router(&store).await;
+    let (store, _, router) = shaky().await;
     let mut request = JobRequest::new("emit_many", json!({ "key": "behind-store" }));
     request.start = Start::OnStream;
     let job = router.create_job(request).await.unwrap().id;
@@ -135,8 +97,7 @@ async fn emit_waits_while_the_store_is_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn an_emit_that_waits_for_the_store_is_cancelled() {
-    let store = Shaky::new();
-    let router = router(&store).await;
+    let (store, _, router) = shaky().await;
     let job = create(&router, "emit_many", json!({ "key": "cancelled-store" })).await;
     store.set_down(true);
     settle().await;
@@ -148,8 +109,7 @@ async fn an_emit_that_waits_for_the_store_is_cancelled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_done_although_it_failed_is_not_done_twice() {
-    let store = Shaky::new();
-    let router = router(&store).await;
+    let (store, _, router) = shaky().await;
     let job = create(&router, "emit_many", json!({ "key": "twice-store" })).await;
     store.fails_late.store(true, Ordering::SeqCst);
     store.set_down(true);
@@ -164,13 +124,12 @@ async fn a_call_that_was_done_although_it_failed_is_not_done_twice() {
 
 #[tokio::test]
 async fn a_job_that_the_store_does_not_accept_is_refused_and_leaves_nothing_behind() {
-    let store = Shaky::new();
-    let router = router(&store).await;
+    let (store, _, router) = shaky().await;
     store.set_down(true);
     let refused = router.create_job(JobRequest::new("echo", json!({ "value": 1 }))).await;
     let problem = refused.unwrap_err().problem();
     assert!(problem.is(Code::StoreUnavailable));
-    assert!(!problem.detail.contains("secret"), "{problem:?}");
+    assert!(!problem.detail.contains("made to fail"), "{problem:?}");
     store.set_down(false);
     assert_eq!(router.job_counts().live, 0);
     within(router.call("echo", json!({ "value": 1 }))).await.unwrap();
@@ -178,8 +137,7 @@ async fn a_job_that_the_store_does_not_accept_is_refused_and_leaves_nothing_behi
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_stays_down_does_not_hold_up_the_shutdown() {
-    let store = Shaky::new();
-    let router = router(&store).await;
+    let (store, _, router) = shaky().await;
     create(&router, "wait_for_go", json!({ "key": "stays-down" })).await;
     store.set_down(true);
     let shutdown = router.shutdown(Duration::from_secs(1));

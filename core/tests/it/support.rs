@@ -23,7 +23,7 @@ pub(crate) async fn router_with(change: impl FnOnce(&mut Config)) -> Router {
     let mut config = Config::default();
     config.jobs.cancel_grace = Duration::from_millis(200);
     change(&mut config);
-    let store = MemoryStore::new(config.jobs.memory.as_u64(), config.jobs.retention);
+    let store = MemoryStore::new(config.jobs.memory.as_u64());
     router_on(Arc::new(store), config).await
 }
 

@@ -13,7 +13,7 @@ use skep_hello as _;
 #[tokio::test]
 async fn it_greets_a_word_at_a_time() {
     let config = Config::default();
-    let store = MemoryStore::new(config.jobs.memory.as_u64(), config.jobs.retention);
+    let store = MemoryStore::new(config.jobs.memory.as_u64());
     let router = Router::start(config, Linked::all(), Arc::new(store)).await.unwrap();
 
     let job = router.create_job(JobRequest::new("hello", json!({ "name": "Ada" }))).await.unwrap();

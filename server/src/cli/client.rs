@@ -6,19 +6,21 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use skep::Problem;
-use skep::job::Event;
-use tokio::time::sleep;
+use serde_json::{Map, Value};
+use skep::{JobId, Problem};
 
 use crate::cli::Error;
-use crate::cli::sse::Reader;
+use crate::cli::events::Events;
 
-/// How often a stream that breaks off is taken up again before that is an error.
-const RECONNECTS: u32 = 5;
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long to wait before that, times the number of tries.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+/// How long an answer may be silent: a stream has a sign of life every 15 s, and nothing else waits
+/// longer than [`WAIT`].
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// How long the server is asked to wait for a job's end, at a time.
+const WAIT: &str = "30s";
 
 pub(super) struct Client {
     http: reqwest::Client,
@@ -27,9 +29,8 @@ pub(super) struct Client {
 
 /// A job that the server has accepted.
 #[derive(Deserialize)]
-pub(super) struct Accepted {
-    pub(super) job_id: String,
-    sse_url: String,
+struct Accepted {
+    job_id: JobId,
 }
 
 /// What the server refused, as it's told to a person.
@@ -50,7 +51,12 @@ impl Client {
             return Err(format!("`{server}` is not an http:// URL").into());
         }
         // Loopback and the local network: a proxy of the environment has no part in it.
-        let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .build()?;
         Ok(Self { http, server: server.trim_end_matches('/').to_owned() })
     }
 
@@ -58,33 +64,56 @@ impl Client {
         self.read(self.http.get(self.url(path)).send().await).await
     }
 
+    /// Makes a job and returns its id. `headers` say what isn't its input.
     pub(super) async fn create_job(
         &self,
         operation: &str,
-        mut input: serde_json::Map<String, Value>,
-        timeout: Option<&str>,
-    ) -> Result<Accepted, Error> {
+        mut input: Map<String, Value>,
+        headers: &[(&'static str, &str)],
+    ) -> Result<JobId, Error> {
         input.insert("operation".to_owned(), operation.into());
         let mut request = self.http.post(self.url("/v1/jobs")).json(&input);
-        if let Some(timeout) = timeout {
-            request = request.header("skep-timeout", timeout);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
-        self.read(request.send().await).await
+        Ok(self.read::<Accepted>(request.send().await).await?.job_id)
     }
 
-    pub(super) async fn cancel(&self, job: &Accepted) -> Result<(), Error> {
-        let url = self.url(&format!("/v1/jobs/{}", job.job_id));
+    /// Cancels a job. Returns whether it had not ended.
+    pub(super) async fn cancel(&self, id: JobId) -> Result<bool, Error> {
+        let url = self.url(&format!("/v1/jobs/{id}"));
         let response = self.answer(self.http.delete(url).send().await)?;
         match response.status() {
-            // It has ended in the meantime: the stream tells how.
-            StatusCode::CONFLICT => Ok(()),
-            _ => self.read::<Value>(Ok(response)).await.map(drop),
+            StatusCode::CONFLICT => Ok(false),
+            _ => self.read::<Value>(Ok(response)).await.map(|_| true),
         }
     }
 
-    /// The job's events, one by one. A connection that breaks off is taken up again.
-    pub(super) fn events(&self, job: &Accepted) -> Events<'_> {
-        Events { client: self, url: self.url(&job.sse_url), last: 0, open: None, tries: 0 }
+    /// A job as it stands.
+    pub(super) async fn job(&self, id: JobId) -> Result<Value, Error> {
+        self.show(&format!("/v1/jobs/{id}")).await
+    }
+
+    /// A job as it stands when it has ended.
+    pub(super) async fn ended(&self, id: JobId) -> Result<Value, Error> {
+        loop {
+            let job: Value = self.show(&format!("/v1/jobs/{id}?wait={WAIT}")).await?;
+            if job["ended_at"].is_string() {
+                return Ok(job);
+            }
+        }
+    }
+
+    /// The job's events, one by one.
+    pub(super) fn events(&self, id: JobId) -> Events<'_> {
+        Events::new(self, id)
+    }
+
+    /// The answer to a request for the job's events behind event `after`.
+    pub(super) async fn stream(&self, id: JobId, after: u64) -> Result<Response, Error> {
+        let url = self.url(&format!("/v1/jobs/{id}/stream"));
+        let request = self.http.get(url).header("last-event-id", after.to_string());
+        self.answer(request.send().await)
     }
 
     fn url(&self, path: &str) -> String {
@@ -103,66 +132,18 @@ impl Client {
 
     async fn read<T: DeserializeOwned>(&self, sent: reqwest::Result<Response>) -> Result<T, Error> {
         let response = self.answer(sent)?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        Ok(serde_json::from_slice(&response.bytes().await?)?)
+    }
+
+    /// What an answer refuses.
+    pub(super) async fn refusal(&self, response: Response) -> Error {
         let status = response.status();
-        let body = response.bytes().await?;
-        if status.is_success() {
-            return Ok(serde_json::from_slice(&body)?);
+        match response.json().await {
+            Ok(problem) => Refused(problem).into(),
+            Err(_) => format!("{} answered {status}", self.server).into(),
         }
-        match serde_json::from_slice(&body) {
-            Ok(problem) => Err(Refused(problem).into()),
-            Err(_) => Err(format!("{} answered {status}", self.server).into()),
-        }
-    }
-}
-
-/// A job's events, from [`Client::events`].
-pub(super) struct Events<'a> {
-    client: &'a Client,
-    url: String,
-    last: u64,
-    open: Option<Reader>,
-    tries: u32,
-}
-
-impl Events<'_> {
-    /// The next event; `None` behind the end. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Option<Event>, Error> {
-        loop {
-            if self.open.is_none() && !self.connect().await? {
-                return Ok(None);
-            }
-            let Some(reader) = &mut self.open else { continue };
-            match reader.next().await {
-                Ok(Some(event)) => {
-                    (self.last, self.tries) = (event.id, 0);
-                    return Ok(Some(event));
-                }
-                Ok(None) | Err(_) => self.open = None,
-            }
-        }
-    }
-
-    /// Opens the stream behind the last event. Returns whether there is more.
-    async fn connect(&mut self) -> Result<bool, Error> {
-        let request =
-            self.client.http.get(&self.url).header("last-event-id", self.last.to_string());
-        match self.client.answer(request.send().await) {
-            Ok(response) if response.status() == StatusCode::NO_CONTENT => return Ok(false),
-            Ok(response) if response.status().is_success() => {
-                self.open = Some(Reader::new(response));
-                // A stream that opens and breaks off without an event counts as a try.
-                self.tries += 1;
-            }
-            Ok(response) => return self.client.read::<Value>(Ok(response)).await.map(|_| false),
-            Err(error) if self.tries >= RECONNECTS => return Err(error),
-            Err(_) => {
-                self.tries += 1;
-                sleep(RECONNECT_PAUSE * self.tries).await;
-            }
-        }
-        if self.tries > RECONNECTS {
-            return Err(format!("the stream of {} breaks off again and again", self.url).into());
-        }
-        Ok(true)
     }
 }

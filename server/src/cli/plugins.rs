@@ -1,4 +1,4 @@
-//! `skep plugins`: what is linked into this program. It needs no server.
+//! `skep plugins`: what is linked into this program, plugins and stores. It needs no server.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use serde_json::json;
 use skep::plugin::{Linked, Package};
 
 use crate::cli::Error;
+use crate::store;
 
 #[derive(Args)]
 pub(super) struct Plugins {
@@ -16,8 +17,13 @@ pub(super) struct Plugins {
     json: bool,
 }
 
-/// One plugin, or the operations that a crate registers without one.
+/// What a row is of.
+const PLUGIN: &str = "plugin";
+const STORE: &str = "store";
+
+/// One plugin, the operations that a crate registers without one, or a store.
 struct Row {
+    kind: &'static str,
     name: &'static str,
     package: Package,
     summary: &'static str,
@@ -27,12 +33,14 @@ struct Row {
 impl Plugins {
     #[allow(clippy::unnecessary_wraps, reason = "every command returns the same")]
     pub(super) fn run(self) -> Result<ExitCode, Error> {
-        let rows = rows(&Linked::all());
+        let plugins = plugins(&Linked::all());
+        let is_empty = plugins.is_empty();
+        let rows = plugins.into_iter().chain(stores());
         if self.json {
             let rows: Vec<_> = rows
-                .iter()
                 .map(|row| {
                     json!({
+                        "kind": row.kind,
                         "name": row.name,
                         "crate": row.package.name,
                         "version": row.package.version,
@@ -44,12 +52,13 @@ impl Plugins {
             println!("{:#}", json!(rows));
             return Ok(ExitCode::SUCCESS);
         }
-        if rows.is_empty() {
+        if is_empty {
             println!("No plugin is linked: name each one in main.rs, `use my_plugin as _;`.");
         }
         for row in rows {
             let dash = if row.summary.is_empty() { "" } else { ": " };
-            println!("{} ({}){dash}{}", row.name, row.package, row.summary);
+            let kind = if row.kind == STORE { ", a store" } else { "" };
+            println!("{} ({}){kind}{dash}{}", row.name, row.package, row.summary);
             for operation in row.operations {
                 println!("  {operation}");
             }
@@ -58,13 +67,14 @@ impl Plugins {
     }
 }
 
-fn rows(linked: &Linked) -> Vec<Row> {
+fn plugins(linked: &Linked) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for plugin in &linked.plugins {
         let specs = (plugin.specs)();
         let operations =
             specs.into_iter().filter(|spec| !spec.hidden).map(|spec| spec.name).collect();
         rows.push(Row {
+            kind: PLUGIN,
             name: plugin.name,
             package: plugin.package,
             summary: plugin.summary,
@@ -76,6 +86,7 @@ fn rows(linked: &Linked) -> Vec<Row> {
         let handler = (operation.handler)();
         let package = operation.package;
         let row = free.entry(package.name).or_insert_with(|| Row {
+            kind: PLUGIN,
             name: package.name,
             package,
             summary: "",
@@ -90,4 +101,14 @@ fn rows(linked: &Linked) -> Vec<Row> {
         row.operations.sort();
     }
     rows
+}
+
+fn stores() -> impl Iterator<Item = Row> {
+    store::linked().into_iter().map(|store| Row {
+        kind: STORE,
+        name: store.name,
+        package: store.package,
+        summary: store.summary,
+        operations: Vec::new(),
+    })
 }

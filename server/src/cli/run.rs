@@ -1,21 +1,14 @@
 //! `skep run`: a job from the command line.
-//!
-//! Output goes to standard output as it comes, everything about the job to standard error. The
-//! result is output too where nothing else was; a job that has streamed its output has told it.
 
-use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
-use skep::job::{End, Event, EventKind, Progress};
+use serde_json::Value;
 
 use crate::cli::client::Client;
+use crate::cli::follow::{OnInterrupt, follow};
+use crate::cli::printer::Printer;
 use crate::cli::{Error, ServerArgs, input};
-
-/// The exit code of a program that Ctrl-C ended, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Args)]
 pub(super) struct Run {
@@ -25,11 +18,23 @@ pub(super) struct Run {
     #[arg(value_name = "JSON | FIELD=VALUE")]
     input: Vec<String>,
     /// Print every event as a line of JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "detach")]
     json: bool,
+    /// Print the job's id, and leave the job to itself
+    #[arg(long)]
+    detach: bool,
     /// The longest the job may run, such as `30s`
     #[arg(long, value_name = "TIME")]
     timeout: Option<String>,
+    /// Which jobs it goes before where jobs have to wait
+    #[arg(long, value_parser = ["low", "normal", "high"])]
+    priority: Option<String>,
+    /// When it starts: a time such as `2030-01-31T08:00:00Z`, or one from now such as `+10m`
+    #[arg(long = "run-at", value_name = "TIME")]
+    at: Option<String>,
+    /// An idempotency key: the same key and input again is the same job, for a day
+    #[arg(long)]
+    key: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -39,153 +44,21 @@ impl Run {
         let client = Client::new(&self.server.server)?;
         let spec: Value = client.show(&format!("/v1/operations/{}", self.operation)).await?;
         let input = input::parse(&self.input, &spec["input_schema"])?;
-        let job = client.create_job(&self.operation, input, self.timeout.as_deref()).await?;
-        let mut events = client.events(&job);
-        let mut printer = Printer::new(self.json);
-        let mut cancelled = false;
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event?,
-                pressed = tokio::signal::ctrl_c() => {
-                    pressed?;
-                    if std::mem::replace(&mut cancelled, true) {
-                        return Ok(INTERRUPTED.into());
-                    }
-                    client.cancel(&job).await?;
-                    continue;
-                }
-            };
-            let Some(event) = event else {
-                return Err("the job's stream ended without its end".into());
-            };
-            if let Some(end) = printer.print(event)? {
-                return Ok(match end {
-                    End::Succeeded { .. } => ExitCode::SUCCESS,
-                    End::Cancelled if cancelled => INTERRUPTED.into(),
-                    _ => ExitCode::FAILURE,
-                });
-            }
+        let id = client.create_job(&self.operation, input, &self.headers()).await?;
+        if self.detach {
+            println!("{id}");
+            return Ok(ExitCode::SUCCESS);
         }
-    }
-}
-
-/// Writes events as they come.
-struct Printer {
-    json: bool,
-    bar: Option<ProgressBar>,
-    /// Whether anything was output, and whether it ended its line.
-    printed: bool,
-    line_open: bool,
-}
-
-impl Printer {
-    fn new(json: bool) -> Self {
-        Self { json, bar: None, printed: false, line_open: false }
+        follow(&client, id, Printer::new(self.json), OnInterrupt::Cancel).await
     }
 
-    /// Prints one event; returns the end if it was that.
-    fn print(&mut self, event: Event) -> io::Result<Option<End>> {
-        if self.json {
-            print_json(&event)?;
-        }
-        match event.kind {
-            EventKind::End(end) => {
-                self.end(&end)?;
-                return Ok(Some(end));
-            }
-            _ if self.json => {}
-            EventKind::Output(output) => self.output(&output)?,
-            EventKind::Progress(progress) => self.progress(&progress),
-            EventKind::Log(line) => {
-                self.note(&format!("{}: {}", line.level.as_str(), line.message))?;
-            }
-            _ => {}
-        }
-        Ok(None)
+    fn headers(&self) -> Vec<(&'static str, &str)> {
+        let headers = [
+            ("skep-timeout", &self.timeout),
+            ("skep-priority", &self.priority),
+            ("skep-run-at", &self.at),
+            ("idempotency-key", &self.key),
+        ];
+        headers.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
     }
-
-    /// A text is printed as it is, a piece of one (`{"text": ...}`) without a line's end, all else
-    /// as JSON.
-    fn output(&mut self, output: &Value) -> io::Result<()> {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-        let piece = output.as_object().filter(|fields| fields.len() == 1);
-        let mut out = io::stdout().lock();
-        self.printed = true;
-        if let Some(Value::String(text)) = piece.and_then(|fields| fields.get("text")) {
-            write!(out, "{text}")?;
-            self.line_open |= !text.is_empty();
-            return out.flush();
-        }
-        match output {
-            Value::String(text) => writeln!(out, "{text}"),
-            other => writeln!(out, "{other}"),
-        }
-    }
-
-    fn progress(&mut self, progress: &Progress) {
-        if !io::stderr().is_terminal() || self.line_open {
-            return;
-        }
-        let bar = self.bar.get_or_insert_with(ProgressBar::no_length);
-        let counted = match progress.unit.as_str() {
-            "bytes" => "{bytes} of {total_bytes}, {bytes_per_sec}",
-            _ => "{human_pos} of {human_len} {msg}",
-        };
-        let template = format!("{{bar:30}} {counted}");
-        if let (Some(total), Ok(style)) = (progress.total, ProgressStyle::with_template(&template))
-        {
-            bar.set_length(total);
-            bar.set_style(style);
-        }
-        bar.set_message(progress.unit.clone());
-        bar.set_position(progress.done);
-    }
-
-    /// A line about the job.
-    fn note(&mut self, line: &str) -> io::Result<()> {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| writeln!(io::stderr(), "{line}")),
-            None => writeln!(io::stderr(), "{line}"),
-        }
-    }
-
-    fn end(&mut self, end: &End) -> io::Result<()> {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-        if std::mem::take(&mut self.line_open) {
-            writeln!(io::stdout())?;
-        }
-        match end {
-            _ if self.json => Ok(()),
-            End::Succeeded { result } if !self.printed => match result {
-                Value::String(text) => writeln!(io::stdout(), "{text}"),
-                result => writeln!(io::stdout(), "{result:#}"),
-            },
-            End::Succeeded { .. } => Ok(()),
-            End::Failed { error } => {
-                self.note(&format!("failed: {} ({})", error.detail, error.code))
-            }
-            End::Cancelled => self.note("cancelled"),
-        }
-    }
-}
-
-fn print_json(event: &Event) -> io::Result<()> {
-    let (name, data) = match &event.kind {
-        EventKind::Output(output) => ("message", output.clone()),
-        EventKind::State { state, attempt } => {
-            ("state", json!({ "state": state, "attempt": attempt }))
-        }
-        EventKind::Progress(progress) => ("progress", json!(progress)),
-        EventKind::Log(line) => ("log", json!(line)),
-        EventKind::End(end) => ("end", json!(end)),
-        _ => return Ok(()),
-    };
-    let line = json!({ "id": event.id, "event": name, "data": data });
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
 }

@@ -1,6 +1,5 @@
 //! `skep serve`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +7,14 @@ use std::time::Duration;
 use clap::Args;
 use skep::Router;
 use skep::plugin::Linked;
-use skep::store::MemoryStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::cli::Error;
-use crate::config::{Config, Flags, StoreKind};
+use crate::config::{Config, FileArgs, ServeFlags};
 use crate::http::Http;
+use crate::store::ChosenStore;
 use crate::{logging, server};
 
 /// Worker threads beyond the processor's. An operation that hasn't proved to be prompt doesn't get on
@@ -27,42 +26,43 @@ const RUNTIME_PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Args)]
 pub(super) struct Serve {
-    /// Configuration file [default: skep.toml, if there is one]
-    #[arg(long, value_name = "FILE", env = "SKEP_CONFIG")]
-    config: Option<PathBuf>,
     #[command(flatten)]
-    flags: Flags,
+    file: FileArgs,
+    #[command(flatten)]
+    flags: ServeFlags,
 }
 
 impl Serve {
     pub(super) fn run(self) -> Result<ExitCode, Error> {
-        let config = Config::load(self.config.as_deref(), &self.flags)?;
+        let mut config = Config::load(&self.file, &self.flags)?;
+        config.server.check_exposure()?;
+        let store = ChosenStore::of(&mut config)?;
         logging::init(config.server.log_format);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(cores + SPARE_THREADS)
             .enable_all()
             .build()?;
-        let served = runtime.block_on(serve(config));
+        let served = runtime.block_on(serve(config, store));
         runtime.shutdown_timeout(RUNTIME_PATIENCE);
         served.map(|()| ExitCode::SUCCESS)
     }
 }
 
-async fn serve(config: Config) -> Result<(), Error> {
+async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
     let Config { server, jobs, plugins } = config;
     // Before anything starts: a taken port is told at once.
     let listener = TcpListener::bind(server.listen)
         .await
         .map_err(|error| format!("can't listen on {}: {error}", server.listen))?;
-    let store = match server.store {
-        StoreKind::Memory => MemoryStore::new(jobs.memory.as_u64(), jobs.retention),
-    };
+    let name = store.name();
+    let store = store.open().await?;
+    info!("jobs are kept by the store `{name}`");
     let mut engine = skep::Config::default();
     engine.jobs = jobs;
-    engine.data_dir = std::path::absolute(&server.data_dir)?;
+    engine.data_dir.clone_from(&server.data_dir);
     engine.plugins = plugins;
-    let router = Router::start(engine, Linked::all(), Arc::new(store)).await?;
+    let router = Router::start(engine, Linked::all(), store).await?;
     let http = Arc::new(Http::new(router.clone(), &server));
     let stop = stop_signal()?;
     info!("listening on http://{}", listener.local_addr()?);

@@ -7,24 +7,20 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
-use skep::job::{Caller, JobRecord, JobRequest};
+use skep::job::{Caller, JobRecord, JobRequest, StateName};
 use skep::problem::Code;
 use skep::router::CancelOnDrop;
 use skep::store::JobQuery;
-use skep::{JobId, Problem, RouterError};
+use skep::{JobId, Problem, RouterError, nearest};
 
-use crate::http::body;
-use crate::http::request::{Query, invalid_query, job_headers, resume_after};
-use crate::http::{Answer, Http};
+use crate::http::request::{Query, invalid_query, resume_after};
+use crate::http::{Answer, Http, body, job_headers};
 
 /// How many jobs a page has, if the client doesn't say, and at most.
 const PAGE: (usize, usize) = (50, 500);
 
 /// The longest `?wait=`.
 const MAX_WAIT: Duration = Duration::from_mins(1);
-
-/// The states that jobs are listed by.
-const STATES: [&str; 6] = ["scheduled", "queued", "running", "succeeded", "failed", "cancelled"];
 
 /// The answer to `POST /v1/jobs`.
 #[derive(Serialize)]
@@ -41,7 +37,7 @@ impl Http {
     pub(crate) async fn create_job(&self, request: Request<Incoming>) -> Answer {
         let mut job = JobRequest::new(String::new(), Value::Null);
         job.caller = Caller::Client;
-        job_headers(request.headers(), &mut job)?;
+        job_headers::read(request.headers(), &mut job)?;
         (job.operation, job.input) = split(self.json_body(request).await?)?;
         let job = self.router.create_job(job).await?;
         let accepted = Accepted {
@@ -58,15 +54,15 @@ impl Http {
 
     /// `GET /v1/jobs`.
     pub(crate) async fn list_jobs(&self, request: &Request<Incoming>) -> Answer {
-        let query = Query::of(request.uri(), &["state", "operation", "limit", "cursor"])?;
+        let query = Query::of(request.uri(), &["state", "operation", "parent", "limit", "cursor"])?;
         let mut jobs = JobQuery::newest(PAGE.0);
         jobs.operation = query.value("operation").map(str::to_owned);
-        jobs.state = query.value("state").map(str::to_owned);
-        if let Some(state) = &jobs.state
-            && !STATES.contains(&state.as_str())
-        {
-            let detail = format!("it is one of {}", STATES.join(", "));
-            return Err(invalid_query("state", &detail).into());
+        if let Some(states) = query.value("state") {
+            jobs.states = states.split(',').map(parse_state).collect::<Result<_, _>>()?;
+        }
+        if let Some(parent) = query.value("parent") {
+            let bad = |_| invalid_query("parent", "it is a job's id");
+            jobs.parent = Some(parent.parse().map_err(bad)?);
         }
         if let Some(limit) = query.value("limit") {
             let bad = || invalid_query("limit", &format!("it is a number from 1 to {}", PAGE.1));
@@ -80,9 +76,9 @@ impl Http {
             jobs.before = Some(cursor.parse().map_err(bad)?);
         }
         let mut found = self.router.jobs(&jobs).await?;
-        // A page that isn't full is the last one.
+        // A page that isn't full is the last one. Hidden jobs count: behind them there may be more.
         let next = found.last().filter(|_| found.len() == jobs.limit).map(|job| job.id);
-        found.retain(|job| self.is_visible(job));
+        found.retain(|job| self.is_visible(&job.operation));
         Ok(body::json(StatusCode::OK, &json!({ "jobs": found, "next_cursor": next })))
     }
 
@@ -119,13 +115,13 @@ impl Http {
     /// A job that clients may know of.
     async fn visible_job(&self, id: JobId) -> Result<JobRecord, RouterError> {
         let job = self.router.job(id).await?;
-        if self.is_visible(&job) { Ok(job) } else { Err(RouterError::UnknownJob(id)) }
+        if self.is_visible(&job.operation) { Ok(job) } else { Err(RouterError::UnknownJob(id)) }
     }
 
-    /// Whether clients may know of `job`. What other operations call by a hidden one may hold what
-    /// no client should see, such as paths of the server's disk.
-    fn is_visible(&self, job: &JobRecord) -> bool {
-        self.router.operation(&job.operation).is_ok()
+    /// Whether clients may know of jobs of `operation`. What other operations call by a hidden one
+    /// may hold what no client should see, such as paths of the server's disk.
+    fn is_visible(&self, operation: &str) -> bool {
+        self.router.operation(operation).is_ok()
     }
 
     /// A job's events as an answer.
@@ -156,6 +152,18 @@ fn parse_id(text: &str) -> Result<JobId, Problem> {
     text.parse().map_err(|_| {
         let text: String = text.chars().take(100).collect();
         Problem::new(Code::UnknownJob, format!("there is no job `{text}`"))
+    })
+}
+
+fn parse_state(text: &str) -> Result<StateName, Problem> {
+    let names = || StateName::ALL.iter().map(|state| state.as_str());
+    StateName::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
+        let hint = match nearest(text, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        let text: String = text.chars().take(100).collect();
+        invalid_query("state", &format!("`{text}` is not a state, {hint}"))
     })
 }
 

@@ -6,12 +6,13 @@ use hyper::body::Incoming;
 use hyper::header;
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
+use skep::RouterError;
 use skep::job::{Caller, JobRequest, Start};
 
 use crate::http::body::{self, Body};
 use crate::http::jobs::location;
-use crate::http::request::job_headers;
-use crate::http::{Answer, Http};
+use crate::http::request::invalid_header;
+use crate::http::{Answer, Http, job_headers};
 
 impl Http {
     /// `GET /v1/operations`.
@@ -25,23 +26,36 @@ impl Http {
         Ok(body::json(StatusCode::OK, self.router.operation(name)?))
     }
 
-    /// `POST /v1/operations/{name}`: a job that belongs to this request, and is cancelled with it.
+    /// `POST /v1/operations/{name}`: a job that belongs to this request, and is cancelled when the
+    /// client goes away. One with an idempotency key belongs to nobody: its client may ask again for
+    /// what it then gets, and others may wait for the same job.
     pub(crate) async fn call_operation(&self, request: Request<Incoming>, name: &str) -> Answer {
         let mut job = JobRequest::new(name, Value::Null);
         job.caller = Caller::Client;
-        job_headers(request.headers(), &mut job)?;
+        job_headers::read(request.headers(), &mut job)?;
+        if let Start::At(_) = job.start {
+            let detail = "this request waits for the job's end; POST /v1/jobs makes one that starts \
+                          later";
+            return Err(invalid_header("skep-run-at", detail).into());
+        }
         // Its reader is here already.
         job.start = Start::Now;
         let streams = accepts_events(&request);
         // An unknown name is told before the body is read.
         self.router.operation(name)?;
         job.input = self.json_body(request).await?;
+        job.attached = job.idempotency_key.is_none();
+        let attached = job.attached;
         let id = self.router.create_job(job).await?.id;
-        let owner = self.router.cancel_on_drop(id);
+        let owner = attached.then(|| self.router.cancel_on_drop(id));
         let mut response = if streams {
-            self.events(id, 0, Some(owner)).await?
+            self.events(id, 0, owner).await?
         } else {
             let job = self.router.wait(id, Duration::MAX).await?;
+            if !job.state.is_end() {
+                // Only the server's own end cuts this wait short.
+                return Err(RouterError::ShuttingDown.into());
+            }
             body::json(StatusCode::OK, &job.state.result()?)
         };
         response.headers_mut().insert(header::LOCATION, location(id));

@@ -34,7 +34,9 @@ impl Refusal {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         if let Some(after) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            // Whole seconds (RFC 9110, 10.2.3); earlier than it's worth is a request in vain.
+            let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
     }
@@ -42,7 +44,9 @@ impl Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), allow: None, retry_after: None }
+        // What an operation knows of its own failure.
+        let retry_after = problem.retry_after();
+        Self { problem: Box::new(problem), allow: None, retry_after }
     }
 }
 

@@ -1,22 +1,19 @@
-//! Reading a request: its body, its headers, its query.
+//! Reading a request: its body, its query, and what is common to its headers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::header::{self, HeaderMap};
 use hyper::{Request, Uri};
 use serde_json::Value;
-use skep::job::{JobRequest, Start};
 use skep::problem::Code;
 use skep::{Problem, nearest, parse_duration};
 use tokio::time::timeout;
 
 use crate::http::Http;
-
-/// The headers that say something about a job.
-const JOB_HEADERS: [&str; 2] = ["skep-start", "skep-timeout"];
 
 impl Http {
     /// A request's body, parsed.
@@ -76,31 +73,6 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
     })
 }
 
-/// Puts what the headers say of a job into `job`. A header that would be ignored is refused.
-pub(crate) fn job_headers(headers: &HeaderMap, job: &mut JobRequest) -> Result<(), Problem> {
-    for name in headers.keys().map(HeaderName::as_str) {
-        if name == "idempotency-key" {
-            return Err(invalid_header(name, "idempotency keys are not served yet"));
-        }
-        if name.starts_with("skep-") && !JOB_HEADERS.contains(&name) {
-            let hint = nearest(name, JOB_HEADERS)
-                .map(|near| format!(", did you mean `{near}`?"))
-                .unwrap_or_default();
-            return Err(invalid_header(name, &format!("this header is not served{hint}")));
-        }
-    }
-    if let Some(value) = header_text(headers, "skep-timeout")? {
-        let timeout = parse_duration(value).map_err(|e| invalid_header("skep-timeout", &e))?;
-        job.timeout = Some(timeout);
-    }
-    job.start = match header_text(headers, "skep-start")? {
-        None | Some("now") => Start::Now,
-        Some("on-stream") => Start::OnStream,
-        Some(_) => return Err(invalid_header("skep-start", "it is `now` or `on-stream`")),
-    };
-    Ok(())
-}
-
 /// The event after which a reader wants to go on: `Last-Event-ID`, or `?after=`.
 pub(crate) fn resume_after(request: &Request<Incoming>) -> Result<u64, Problem> {
     // The header wins: a browser that reconnects sends it to the URL that it began with.
@@ -115,12 +87,21 @@ pub(crate) fn resume_after(request: &Request<Incoming>) -> Result<u64, Problem> 
     }
 }
 
-fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+/// The text of a header that may be given once.
+pub(crate) fn header_text<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid_header(name, "it is given more than once"));
+    }
     value.to_str().map(Some).map_err(|_| invalid_header(name, "it is not plain text"))
 }
 
-fn invalid_header(name: &str, detail: &str) -> Problem {
+/// The problem of header `name`.
+pub(crate) fn invalid_header(name: &str, detail: &str) -> Problem {
     Problem::new(Code::InvalidHeader, format!("`{name}`: {detail}")).with("header", name)
 }
 
@@ -129,30 +110,30 @@ pub(crate) fn invalid_query(name: &str, detail: &str) -> Problem {
     Problem::new(Code::InvalidQuery, format!("`{name}`: {detail}")).with("parameter", name)
 }
 
-/// A request's query. Its values are names, numbers and durations: only `+` and `%20` (a blank) are
-/// decoded.
-pub(crate) struct Query(Vec<(String, String)>);
+/// A request's query, by its parameters' names.
+pub(crate) struct Query(BTreeMap<String, String>);
 
 impl Query {
-    /// Reads the query; a parameter that isn't `known` is refused.
+    /// Reads the query. A parameter that isn't `known`, or is given twice, is refused.
     pub(crate) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
-        let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        let read = |pair: &str| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if !known.contains(&name) {
-                let hint = match nearest(name, known.iter().copied()) {
+        let mut parameters = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            if !known.contains(&&*name) {
+                let hint = match nearest(&name, known.iter().copied()) {
                     Some(near) => format!("there is no such parameter, did you mean `{near}`?"),
                     None => "there is no such parameter".to_owned(),
                 };
-                return Err(invalid_query(name, &hint));
+                return Err(invalid_query(&name, &hint));
             }
-            Ok((name.to_owned(), value.replace('+', " ").replace("%20", " ")))
-        };
-        pairs.map(read).collect::<Result<_, _>>().map(Self)
+            if parameters.insert(name.to_string(), value.into_owned()).is_some() {
+                return Err(invalid_query(&name, "it is given more than once"));
+            }
+        }
+        Ok(Self(parameters))
     }
 
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0.get(name).map(String::as_str)
     }
 
     /// A duration, such as `30s`.

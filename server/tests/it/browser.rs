@@ -1,15 +1,11 @@
 //! A real browser's `EventSource`.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::proxy::cutting_proxy;
 use crate::support::Server;
 
 /// How much of the first stream comes through before the connection is cut.
@@ -20,7 +16,7 @@ async fn an_event_source_that_loses_its_connection_gets_each_event_once_and_stop
     let server = Server::start(&[]);
     let id = server.job("echo", json!({ "value": "é\n", "count": 100 })).await;
     server.ended(&id).await;
-    let proxy = cutting_proxy(server.address().to_owned());
+    let proxy = cutting_proxy(server.address(), &[CUT]);
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/eventsource.cjs");
     let driven = Command::new("node")
@@ -42,40 +38,4 @@ async fn an_event_source_that_loses_its_connection_gets_each_event_once_and_stop
     assert_eq!(events.last().unwrap()["type"], "end");
     // One connection was cut, one came to the end, and the answer to the third said to stop.
     assert_eq!((&seen["opens"], &seen["readyState"]), (&json!(2), &json!(2)));
-}
-
-/// A proxy to `server` that cuts the first stream after [`CUT`] bytes. Returns its address.
-fn cutting_proxy(server: String) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let cut = Arc::new(AtomicBool::new(false));
-    thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let (server, cut) = (server.clone(), cut.clone());
-            // A thread each: a browser also opens connections that it says nothing on.
-            thread::spawn(move || relay(client, &server, &cut));
-        }
-    });
-    address
-}
-
-/// Passes one request on, and its answer back.
-fn relay(mut client: TcpStream, server: &str, cut: &AtomicBool) {
-    let mut request = vec![0; 16 * 1024];
-    let Ok(length @ 1..) = client.read(&mut request) else { return };
-    let head = String::from_utf8_lossy(&request[..length]).into_owned();
-    let first = head.starts_with("GET /v1/jobs/") && !cut.swap(true, Ordering::SeqCst);
-    let mut server = TcpStream::connect(server).expect("the server is there");
-    // One request a connection, so that each one is seen here.
-    let head = head.replace("Connection: keep-alive", "Connection: close");
-    server.write_all(head.as_bytes()).expect("the server reads");
-    forward(server, &mut client, if first { CUT } else { usize::MAX });
-}
-
-/// Copies at most `limit` bytes, then closes both sides.
-fn forward(from: TcpStream, to: &mut TcpStream, limit: usize) {
-    let mut from = from.take(limit as u64);
-    // Either side may go away at any time.
-    let _ = std::io::copy(&mut from, to);
-    let _ = to.shutdown(std::net::Shutdown::Both);
 }

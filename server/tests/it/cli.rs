@@ -1,16 +1,8 @@
 //! The command line.
 
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
-use crate::support::{Server, command, program};
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use crate::support::{Server, command, program, stderr, stdout};
 
 #[test]
 fn run_prints_output_and_exits_zero_only_for_success() {
@@ -98,6 +90,9 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_a_suggestion() {
         ("[jobs]\ncancel_grace = \"soon\"", &[], "`soon` is not a duration"),
         ("[servre]\n", &[], "did you mean `server`?"),
         ("[plugins.fragle]\n", &[], "did you mean `fragile`?"),
+        ("[plugins.shlef]\n", &[], "did you mean `shelf`?"),
+        ("[plugins.shelf]\ndamge = \"x\"", &[], "unknown key `damge`, did you mean `damage`?"),
+        ("[plugins.memory]\nsize = 1", &[], "[plugins.memory] does not fit: unknown key `size`"),
         ("[plugins.fragile]\nil = \"x\"", &[], "/il is not a field, did you mean `ill`?"),
         ("[plugins.fragile]\nbroken = \"no disk\"", &[], "plugin `fragile` (skep-server "),
         ("", &["--listen", "0.0.0.0:0"], "--insecure"),
@@ -144,6 +139,10 @@ fn what_people_read_stays_as_it_is() {
         ("help", &["--help"][..]),
         ("help_serve", &["serve", "--help"]),
         ("help_run", &["run", "--help"]),
+        ("help_jobs", &["jobs", "--help"]),
+        ("help_jobs_watch", &["jobs", "watch", "--help"]),
+        ("help_store", &["store", "--help"]),
+        ("help_store_backup", &["store", "backup", "--help"]),
         ("operations", &["operations"]),
         ("operation", &["operations", "echo"]),
         ("spec", &["operations", "echo", "--json"]),

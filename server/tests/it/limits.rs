@@ -43,3 +43,13 @@ async fn a_request_may_shorten_a_jobs_time() {
     assert_eq!(answer.status(), 504);
     assert_eq!(answer.json::<Value>().await.unwrap()["code"], "timeout");
 }
+
+#[tokio::test]
+async fn an_operation_that_knows_when_to_try_again_says_so_in_whole_seconds() {
+    let server = Server::start(&[]);
+    let answer = server.post("/v1/operations/fail_for_now", &json!({})).await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "2");
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!((&problem["code"], &problem["retry_after"]), (&json!("busy"), &json!(1.2)));
+}

@@ -5,9 +5,15 @@ mod bad_input;
 mod browser;
 mod cli;
 mod containment;
+mod idempotency;
+mod jobs;
 mod limits;
+mod proxy;
+mod restart;
+mod schedule;
 mod shutdown;
 #[cfg(feature = "stock")]
 mod stock;
+mod store;
 mod support;
 mod wire;

@@ -1,7 +1,7 @@
 //! Servers as child processes, and clients of them.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(crate) struct Server {
     /// What it has logged so far.
     log: Vec<String>,
     http: Client,
+    program: PathBuf,
+    flags: Vec<String>,
     data: tempfile::TempDir,
 }
 
@@ -45,6 +47,36 @@ pub(crate) fn command(program: PathBuf) -> Command {
     command
 }
 
+/// Starts a server that has `directory`, and the lines of its log.
+fn spawn(
+    program: &Path,
+    directory: &Path,
+    listen: &str,
+    flags: &[String],
+) -> (Child, Receiver<String>) {
+    let mut child = command(program.to_owned())
+        .args(["serve", "--listen", listen, "--config"])
+        .arg(directory.join("skep.toml"))
+        .arg("--data-dir")
+        .arg(directory.join("data"))
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let stderr = child.stderr.take().expect("it was piped");
+    let (tell, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if tell.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    (child, lines)
+}
+
 impl Server {
     /// Starts the example server with more flags.
     pub(crate) fn start(flags: &[&str]) -> Self {
@@ -64,36 +96,24 @@ impl Server {
 
     fn of(program: PathBuf, config: &str, flags: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
-        let file = data.path().join("skep.toml");
-        std::fs::write(&file, config).expect("the configuration is written");
-        let mut child = command(program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
-            .arg(&file)
-            .arg("--data-dir")
-            .arg(data.path().join("data"))
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let stderr = child.stderr.take().expect("it was piped");
-        let (tell, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if tell.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        std::fs::write(data.path().join("skep.toml"), config).expect("it's written");
+        let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let (child, lines) = spawn(&program, data.path(), "127.0.0.1:0", &flags);
         let http = Client::builder().no_proxy().build().expect("a client");
-        let mut server = Self { child, url: String::new(), lines, log: Vec::new(), http, data };
+        let (url, log) = (String::new(), Vec::new());
+        let mut server = Self { child, url, lines, log, http, program, flags, data };
         let line = server.wait_for_line("listening on http://");
         let at = line.find("http://").expect("the line has the URL");
-        let url: String =
-            line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"').collect();
-        server.url = url;
+        server.url = line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"').collect();
         server
+    }
+
+    /// Waits for its end, and starts it again where it was.
+    pub(crate) fn restart(&mut self) {
+        self.child.wait().expect("it ends");
+        let address = self.address().to_owned();
+        (self.child, self.lines) = spawn(&self.program, self.data.path(), &address, &self.flags);
+        self.wait_for_line("listening on http://");
     }
 
     /// The first line of the log, from now on, that contains `text`.
@@ -107,6 +127,11 @@ impl Server {
                 return line;
             }
         }
+    }
+
+    /// Whether a line that has been read contains `text`.
+    pub(crate) fn logged(&self, text: &str) -> bool {
+        self.log.iter().any(|line| line.contains(text))
     }
 
     /// Its data directory.
@@ -136,6 +161,17 @@ impl Server {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
         self.http.post(format!("{}{path}", self.url)).json(body).send().await.expect("an answer")
+    }
+
+    /// Posts with one more header.
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        (name, value): (&'static str, &str),
+        body: &Value,
+    ) -> Response {
+        let request = self.http.post(format!("{}{path}", self.url)).header(name, value);
+        request.json(body).send().await.expect("an answer")
     }
 
     /// Makes a job and returns its id.
@@ -194,6 +230,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a command wrote to standard output.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What a command wrote to standard error.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// An event as it stands on the wire.

@@ -1,7 +1,6 @@
 //! Workers without processes and models, and a router that serves them.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use skep::plugin::Linked;
@@ -110,6 +109,6 @@ pub(crate) async fn router() -> Router {
 
 /// A router with what is in `linked`.
 pub(crate) async fn router_of(linked: Linked) -> Router {
-    let store = MemoryStore::new(1 << 24, Duration::from_mins(1));
+    let store = MemoryStore::new(1 << 24);
     Router::start(Config::default(), linked, Arc::new(store)).await.unwrap()
 }

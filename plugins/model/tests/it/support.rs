@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use skep::plugin::Linked;
@@ -68,7 +67,7 @@ impl Server {
 async fn start(directory: &Path) -> Router {
     let mut config = Config::default();
     config.data_dir = directory.join("data");
-    let store = MemoryStore::new(1 << 24, Duration::from_mins(1));
+    let store = MemoryStore::new(1 << 24);
     Router::start(config, Linked::all(), Arc::new(store)).await.unwrap()
 }
 

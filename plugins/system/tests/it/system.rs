@@ -19,7 +19,7 @@ async fn worker_list() -> Result<Vec<Value>> {
 }
 
 async fn router() -> Router {
-    let store = MemoryStore::new(1 << 20, Duration::from_mins(1));
+    let store = MemoryStore::new(1 << 20);
     Router::start(Config::default(), Linked::all(), Arc::new(store)).await.unwrap()
 }
 

@@ -52,7 +52,7 @@ impl Server {
         let mut config = Config::default();
         config.data_dir = directory.path().join("data");
         config.plugins.insert("worker".into(), worker);
-        let store = MemoryStore::new(1 << 26, Duration::from_mins(1));
+        let store = MemoryStore::new(1 << 26);
         let router = Router::start(config, Linked::all(), Arc::new(store)).await.unwrap();
         Self { router, directory }
     }

@@ -1,0 +1,137 @@
+//! What a job keeps of its progress, for a later attempt.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::error::{OperationError, Result};
+use crate::job::JobContext;
+use crate::store::StoreError;
+
+/// The checkpoint's name; a step's begin with `step:`.
+const CHECKPOINT: &str = "checkpoint";
+
+impl JobContext {
+    /// Keeps `state` over attempts, in place of what was kept before: when the job runs again, after
+    /// an error (`retry`) or the server's death, [`restored`](Self::restored) gives it back.
+    ///
+    /// It's in the store when this returns, and so is all that was emitted before, which costs a commit
+    /// or two: fit for some a second, not for one
+    /// an event. What was emitted before is not undone; who reads the log sees the attempts one
+    /// after the other. The checkpoint is forgotten at the job's end.
+    ///
+    /// If the future is dropped, `state` may or may not have been kept.
+    ///
+    /// ```
+    /// use skep::prelude::*;
+    ///
+    /// /// Copy pages, and go on where an earlier attempt stopped.
+    /// #[skep::operation(idempotent)]
+    /// async fn pages_copy(pages: u32, job: &JobContext) -> Result<u32> {
+    ///     let first: u32 = job.restored().await?.unwrap_or(0);
+    ///     for page in first..pages {
+    ///         job.progress(page.into(), u64::from(pages), "pages").await?;
+    ///         job.checkpoint(&(page + 1)).await?;
+    ///     }
+    ///     Ok(pages)
+    /// }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// `cancelled` once the job is to stop; `store-unavailable` if the store fails; `failed` if
+    /// `state` doesn't serialise.
+    pub async fn checkpoint(&self, state: &(impl Serialize + Sync)) -> Result<()> {
+        self.keep(CHECKPOINT, &to_raw_value(state)?).await
+    }
+
+    /// The last [`checkpoint`](Self::checkpoint) of an earlier attempt of this job, or of this one.
+    ///
+    /// # Errors
+    /// `store-unavailable` if the store fails; `failed` if what was kept isn't a `T`.
+    pub async fn restored<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        self.kept(CHECKPOINT).await
+    }
+
+    /// Runs `work` once over all attempts of the job: its result is kept, and a later attempt gets
+    /// that instead of running it again. An error is not kept.
+    ///
+    /// A step costs a commit of the store. `work` runs *at least* once: if the server dies after its
+    /// effect and before its result is kept, the next attempt runs it again. So an effect that must
+    /// not come twice needs a key of its own at its receiver; [`id`](Self::id) and the step's name
+    /// make one that is the same over attempts.
+    ///
+    /// The name stands for the result: one that is used twice in a job would get the first one's. In
+    /// a loop it has to have the loop's counter in it.
+    ///
+    /// ```
+    /// use skep::prelude::*;
+    ///
+    /// /// Buy something, and pay for it once.
+    /// #[skep::operation(idempotent, retry(attempts = 5))]
+    /// async fn shop_buy(item: String, job: &JobContext) -> Result<u64> {
+    ///     let order: u64 = job.step("order", async || Ok(item.len() as u64)).await?;
+    ///     job.step("pay", async || Ok(())).await?;
+    ///     Ok(order)
+    /// }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// What `work` returns; and as [`checkpoint`](Self::checkpoint) and
+    /// [`restored`](Self::restored). `failed` if the name has been used in this attempt.
+    pub async fn step<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        work: impl AsyncFnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if !self.attempt.first_use(name) {
+            let detail =
+                format!("two steps of one job are called `{name}`: give each its own name");
+            return Err(OperationError::message(detail));
+        }
+        let name = format!("step:{name}");
+        if let Some(done) = self.kept(&name).await? {
+            return Ok(done);
+        }
+        let result = work().await?;
+        let kept = to_raw_value(&result)?;
+        self.keep(&name, &kept).await?;
+        Ok(result)
+    }
+
+    async fn keep(&self, name: &str, value: &RawValue) -> Result<()> {
+        self.check_size(value)?;
+        tokio::select! {
+            biased;
+            () = self.attempt.cancel.cancelled() => Err(super::context::stopping()),
+            kept = async {
+                // An attempt that goes on from here doesn't emit again what was emitted before.
+                self.job.log.settled().await;
+                self.router.store().checkpoint(self.id(), name, value).await
+            } => kept.map_err(failed),
+        }
+    }
+
+    async fn kept<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let kept = self.router.store().checkpointed(self.id(), name).await.map_err(failed)?;
+        let Some(kept) = kept else { return Ok(None) };
+        serde_json::from_str(kept.get()).map(Some).map_err(|error| {
+            let detail = format!("what an earlier attempt kept as `{name}` can't be read: {error}");
+            OperationError::message(detail)
+        })
+    }
+
+    /// What a job keeps counts for no log, but may be no larger than one.
+    fn check_size(&self, value: &RawValue) -> Result<()> {
+        let limit = self.router.config().max_log.as_u64();
+        if value.get().len() as u64 <= limit {
+            return Ok(());
+        }
+        Err(self.job.output_too_large().into())
+    }
+}
+
+fn failed(error: StoreError) -> OperationError {
+    crate::RouterError::from(error).into()
+}

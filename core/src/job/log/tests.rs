@@ -1,0 +1,203 @@
+use std::future::poll_fn;
+
+use proptest::prelude::*;
+use tokio::runtime::Builder;
+
+use super::*;
+use crate::job::event::frames;
+
+async fn read(log: &Log, position: Position) -> Read {
+    poll_fn(|cx| log.poll_read(cx, 0, position)).await
+}
+
+/// Pushes `sizes.len()` outputs, storing what is frozen if `store` says so; returns the log
+/// and what was stored.
+fn filled(sizes: &[usize], store: impl Fn(usize) -> bool) -> (Log, Vec<Segment>) {
+    let (log, mut stored) = (Log::new(u64::MAX), Vec::new());
+    log.open(1);
+    for (at, size) in sizes.iter().enumerate() {
+        let data = format!("\"{}\"", "x".repeat(*size));
+        log.push(1, Field::Output, data.as_bytes()).unwrap();
+        while store(at)
+            && let Some(segment) = log.all_unstored().first()
+        {
+            stored.push(segment.clone());
+            log.mark_stored(1);
+        }
+    }
+    (log, stored)
+}
+
+proptest! {
+    #[test]
+    fn a_reader_from_anywhere_gets_each_later_event_once(
+        sizes in prop::collection::vec(prop_oneof![0..100usize, 0..40_000usize], 1..40),
+        stored_at in prop::collection::vec(any::<bool>(), 40),
+        from in 0..40u64,
+    ) {
+        // Often enough that the store is never too far behind for one more.
+        let (log, stored) = filled(&sizes, |at| stored_at[at] || at % 3 == 0);
+        log.close();
+        let last = log.last_segment(b"{}");
+        log.finish(last);
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let mut position = Position::after(from);
+        let mut seen = Vec::new();
+        loop {
+            let bytes = match runtime.block_on(read(&log, position)) {
+                Read::End => break,
+                Read::Frames(bytes, behind) => { position = behind; bytes }
+                Read::Stored => {
+                    let segment = stored.iter().find(|s| s.last > position.event).unwrap();
+                    let bytes = segment.after(position);
+                    position = segment.end();
+                    bytes
+                }
+            };
+            seen.extend(frames(&bytes).map(|(id, _)| id));
+        }
+        let all: Vec<u64> = (from + 1..=sizes.len() as u64 + 1).collect();
+        prop_assert_eq!(seen, all);
+    }
+}
+
+#[test]
+fn a_log_over_its_limit_refuses() {
+    let log = Log::new(100);
+    log.open(1);
+    assert!(log.push(1, Field::Output, &[b'1'; 60]).is_ok());
+    assert_eq!(log.push(1, Field::Output, &[b'1'; 60]), Err(Refused::TooLarge));
+    assert_eq!(log.last_event(), 1);
+}
+
+#[tokio::test]
+async fn many_events_wake_a_reader_once() {
+    let log = Log::new(u64::MAX);
+    log.open(1);
+    let mut waiting = watched(read(&log, Position::START));
+    assert!(waiting.poll().is_pending());
+    for data in [b"1", b"2"] {
+        log.push(1, Field::Output, data).unwrap();
+    }
+    assert_eq!(waiting.wakes(), 1);
+    let Poll::Ready(Read::Frames(bytes, _)) = waiting.poll() else { panic!("no frames") };
+    assert_eq!(frames(&bytes).count(), 2);
+}
+
+#[tokio::test]
+async fn an_emitter_waits_while_the_store_is_behind() {
+    let (log, _) = filled(&[SEGMENT_SIZE; 4], |_| false);
+    assert_eq!(log.push(1, Field::Output, b"1"), Err(Refused::Behind));
+    let mut waiting = watched(log.room());
+    assert!(waiting.poll().is_pending());
+    log.mark_stored(1);
+    assert!(waiting.poll().is_ready());
+}
+
+#[test]
+fn an_emitter_waits_before_more_ids_are_told_than_a_crash_leaves_out() {
+    let log = Log::new(u64::MAX);
+    log.open(1);
+    let mut pushed = (0..=MAX_UNSTORED_EVENTS).map(|_| log.push(1, Field::Output, b"1"));
+    assert!(pushed.any(|pushed| pushed == Err(Refused::Behind)));
+    let resumed = Log::resume(Position::START, 1, u64::MAX);
+    assert!(resumed.lock().next > log.last_event());
+}
+
+#[tokio::test]
+async fn a_log_that_goes_on_is_read_behind_what_is_stored() {
+    let stored = Position { event: 7, offset: Some(70) };
+    let log = Log::resume(stored, 1, u64::MAX);
+    assert!(matches!(read(&log, Position::after(6)).await, Read::Stored));
+    let mut waiting = watched(read(&log, stored));
+    assert!(waiting.poll().is_pending());
+    log.announce(Field::Output, b"1");
+    // Also for who has read what was lost.
+    for position in [stored, Position::after(9)] {
+        let Read::Frames(bytes, end) = read(&log, position).await else { panic!("no frames") };
+        assert_eq!(frames(&bytes).map(|(id, _)| id).collect::<Vec<_>>(), [end.event]);
+        assert_eq!(end.offset, Some(70 + bytes.len() as u64));
+    }
+}
+
+#[test]
+fn two_lives_that_go_on_from_the_same_place_share_no_id() {
+    let stored = Position { event: 7, offset: Some(100) };
+    let (first, second) = (Log::resume(stored, 1, u64::MAX), Log::resume(stored, 2, u64::MAX));
+    first.announce(Field::State, b"{}");
+    first.open(1);
+    while first.push(1, Field::Output, b"1").is_ok() {}
+    first.close();
+    (0..ENGINE_EVENTS).for_each(|_| first.announce(Field::Log, b"{}"));
+    second.announce(Field::State, b"{}");
+    assert!(first.last_event() <= 7 + 2 * MAX_UNSTORED_EVENTS, "{}", first.last_event());
+    assert_eq!(second.last_event(), 7 + 2 * MAX_UNSTORED_EVENTS + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_settles_is_stored() {
+    let log = Log::new(u64::MAX);
+    log.open(1);
+    log.push(1, Field::Output, b"1").unwrap();
+    let (settled, segments) = tokio::join!(
+        async {
+            log.settled().await;
+            log.all_unstored().len()
+        },
+        async {
+            let segments = log.unstored().await.unwrap();
+            tokio::task::yield_now().await;
+            log.mark_stored(segments.len());
+            segments.len()
+        }
+    );
+    assert_eq!((settled, segments), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_tail_is_stored_soon() {
+    let log = Log::new(u64::MAX);
+    log.open(1);
+    log.push(1, Field::Output, b"1").unwrap();
+    let begun = tokio::time::Instant::now();
+    let segments = log.unstored().await.unwrap();
+    assert_eq!((segments.len(), begun.elapsed()), (1, FLUSH_AFTER));
+}
+
+#[test]
+fn an_attempt_that_is_over_adds_nothing_to_the_next_one() {
+    let log = Log::new(u64::MAX);
+    log.open(1);
+    log.close();
+    log.open(2);
+    assert_eq!(log.push(1, Field::Output, b"1"), Err(Refused::Closed));
+}
+
+/// A future under test, with a waker that counts.
+struct Task<F> {
+    future: std::pin::Pin<Box<F>>,
+    wakes: std::sync::Arc<Wakes>,
+}
+
+struct Wakes(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+fn watched<F: Future>(future: F) -> Task<F> {
+    Task { future: Box::pin(future), wakes: std::sync::Arc::new(Wakes(0.into())) }
+}
+
+impl<F: Future> Task<F> {
+    fn poll(&mut self) -> Poll<F::Output> {
+        let waker = Waker::from(self.wakes.clone());
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    fn wakes(&self) -> usize {
+        self.wakes.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,11 @@
+//! What the writer does for each call.
+
+mod documents;
+mod jobs;
+mod log;
+mod sweep;
+
+pub(crate) use self::documents::{Delete, Put};
+pub(crate) use self::jobs::{Accept, Cancel, Checkpoint, End, Update, keys_since};
+pub(crate) use self::log::Append;
+pub(crate) use self::sweep::{Orphans, Step};

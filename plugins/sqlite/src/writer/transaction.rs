@@ -1,0 +1,127 @@
+//! One commit: the database's, and that of the log files with it.
+
+use rusqlite::{CachedStatement, Connection};
+use skep::JobId;
+use skep::store::Change;
+
+use crate::error::Failure;
+use crate::log_files::LogFiles;
+
+/// What is counted over all jobs. The writer alone changes it, and keeps it in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// What all inputs, outcomes and logs take.
+    pub(crate) bytes: u64,
+    /// How many jobs have ended.
+    pub(crate) ended: u64,
+    /// The revision of the last change of a document.
+    pub(crate) revision: u64,
+}
+
+impl Totals {
+    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Self> {
+        db.query_row("SELECT bytes, ended, revision FROM totals", [], |row| {
+            Ok(Self { bytes: row.get(0)?, ended: row.get(1)?, revision: row.get(2)? })
+        })
+    }
+}
+
+/// A transaction that changes are made in. Unless it's committed, it's rolled back: of the database
+/// and of the log files nothing stays, and the next one begins as if it had never been.
+pub(crate) struct Transaction<'a> {
+    db: &'a Connection,
+    /// The files of long logs.
+    pub(crate) logs: &'a mut LogFiles,
+    /// As they are with the changes so far.
+    pub(crate) totals: Totals,
+    before: Totals,
+    changes_before: u64,
+    is_open: bool,
+    result: Committed,
+}
+
+/// What is to be done once a transaction is committed.
+#[derive(Default)]
+pub(crate) struct Committed {
+    /// Whether anything was written.
+    pub(crate) has_written: bool,
+    /// Jobs that are no longer kept, and may have left a log file.
+    pub(crate) forgotten: Vec<JobId>,
+    /// Changes of documents, and their namespaces.
+    pub(crate) published: Vec<(String, Change)>,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn begin(
+        db: &'a Connection,
+        logs: &'a mut LogFiles,
+        totals: Totals,
+    ) -> Result<Self, Failure> {
+        if logs.is_in_doubt() {
+            // Takes the place, in the database's log, of the commit that failed.
+            db.prepare_cached("UPDATE totals SET bytes = bytes")?.execute([])?;
+            logs.settle();
+        }
+        db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self {
+            db,
+            logs,
+            before: totals.clone(),
+            totals,
+            changes_before: db.total_changes(),
+            is_open: true,
+            result: Committed::default(),
+        })
+    }
+
+    /// A statement, prepared once and for all.
+    pub(crate) fn statement(&self, sql: &str) -> Result<CachedStatement<'a>, Failure> {
+        Ok(self.db.prepare_cached(sql)?)
+    }
+
+    /// Has a job's log file removed, if it has one, once the job is really forgotten.
+    pub(crate) fn forget(&mut self, job: JobId) {
+        self.result.forgotten.push(job);
+    }
+
+    /// Has watchers told of a change, once it's kept.
+    pub(crate) fn publish(&mut self, namespace: &str, change: Change) {
+        self.result.published.push((namespace.to_owned(), change));
+    }
+
+    /// Commits, and leaves the new totals in `totals`.
+    pub(crate) fn commit(mut self, totals: &mut Totals) -> Result<Committed, Failure> {
+        if self.totals != self.before {
+            let Totals { bytes, ended, revision } = self.totals;
+            self.statement("UPDATE totals SET bytes = ?1, ended = ?2, revision = ?3")?
+                .execute((bytes, ended, revision))?;
+        }
+        self.logs.sync()?;
+        if let Err(error) = self.statement("COMMIT")?.execute([]) {
+            // It may stand in the database's log as a whole, where only the sync failed, and count
+            // if the process dies now: then the log files must have what it speaks of.
+            self.logs.doubt();
+            return Err(error.into());
+        }
+        self.is_open = false;
+        self.logs.committed();
+        totals.clone_from(&self.totals);
+        let mut committed = std::mem::take(&mut self.result);
+        committed.has_written = self.db.total_changes() > self.changes_before;
+        Ok(committed)
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        // SQLite has rolled back by itself after some errors. If it can't, the next one that begins
+        // says so.
+        if !self.db.is_autocommit() {
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+        self.logs.rolled_back();
+    }
+}

@@ -1,0 +1,129 @@
+//! Where logs are, and how they're read.
+
+use std::fs;
+
+use rusqlite::Connection;
+use skep::store::{Position, Store};
+use tempfile::tempdir;
+
+use crate::sample::{Log, SEGMENT, ended, job, log_file, open};
+
+#[tokio::test]
+async fn a_small_log_is_stored_with_its_jobs_end_in_one_commit() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let (job, mut log) = (job(), Log::default());
+    store.accept(&job).await.unwrap();
+    let before = store.stats().commits;
+    let rest = vec![log.segment(1_000), log.segment(1_000)];
+    store.end(&ended(&job, &log), rest).await.unwrap();
+    assert_eq!(store.stats().commits, before + 1);
+    assert!(!log_file(dir.path(), job.id).exists());
+    log.assert_kept(&store, job.id).await;
+}
+
+#[tokio::test]
+async fn a_log_that_outgrows_a_segment_goes_on_in_a_file() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let (job, mut log) = (job(), Log::default());
+    let path = log_file(dir.path(), job.id);
+    store.accept(&job).await.unwrap();
+    while log.bytes.len() + 10_300 < SEGMENT {
+        store.append(job.id, vec![log.segment(10_000)]).await.unwrap();
+        assert!(!path.exists(), "a log of {} bytes has a file", log.bytes.len());
+    }
+    for size in [10_000, 10, SEGMENT, 1 << 20] {
+        store.append(job.id, vec![log.segment(size)]).await.unwrap();
+        // The file has all of the log, and nothing of it stays in the database.
+        assert!(fs::read(&path).unwrap() == log.bytes);
+        log.assert_kept(&store, job.id).await;
+    }
+    let db = Connection::open(dir.path().join("jobs.sqlite3")).unwrap();
+    let inside = "SELECT count(*) FROM segments WHERE bytes IS NOT NULL";
+    assert_eq!(db.query_row(inside, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    drop(store);
+    log.assert_kept(&open(dir.path()), job.id).await;
+}
+
+#[tokio::test]
+async fn a_late_reader_gets_a_long_log_in_small_pieces() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let (job, mut log) = (job(), Log::default());
+    store.accept(&job).await.unwrap();
+    for _ in 0..40 {
+        let segments = (0..50).map(|_| log.segment(10_000)).collect();
+        store.append(job.id, segments).await.unwrap();
+    }
+    let mut position = Position::START;
+    let mut pieces = 0;
+    while let Some(segment) = store.read(job.id, position).await.unwrap() {
+        assert!(segment.bytes.len() <= 128 << 10, "{} bytes at once", segment.bytes.len());
+        position = segment.end();
+        pieces += 1;
+    }
+    assert_eq!(position.event, log.last);
+    // Not so small that each costs more than what it brings.
+    assert!(pieces <= log.bytes.len() / (48 << 10), "{pieces} pieces");
+}
+
+#[tokio::test]
+async fn a_reader_begins_in_the_middle() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let (job, mut log) = (job(), Log::default());
+    store.accept(&job).await.unwrap();
+    let mut ends = vec![0];
+    for _ in 0..100 {
+        let segment = log.segment(20_000);
+        ends.push(log.bytes.len());
+        store.append(job.id, vec![segment]).await.unwrap();
+    }
+    for event in [1, 37, 50, 99] {
+        let position = Position::after(event);
+        let segment = store.read(job.id, position).await.unwrap().unwrap();
+        let new = segment.after(position);
+        assert!(log.bytes[ends[usize::try_from(event).unwrap()]..].starts_with(&new));
+        assert!(!new.is_empty());
+    }
+    assert!(store.read(job.id, Position::after(100)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn more_long_logs_grow_at_once_than_files_are_kept_open() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let mut jobs: Vec<_> = (0..150).map(|_| (job(), Log::default())).collect();
+    for (job, _) in &jobs {
+        store.accept(job).await.unwrap();
+    }
+    for size in [SEGMENT + 1, 100, 100] {
+        for (job, log) in &mut jobs {
+            store.append(job.id, vec![log.segment(size)]).await.unwrap();
+        }
+    }
+    for (job, log) in &jobs {
+        log.assert_kept(&store, job.id).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_behind_a_logs_end_is_never_read() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let (job, mut log) = (job(), Log::default());
+    store.accept(&job).await.unwrap();
+    store.append(job.id, vec![log.segment(SEGMENT + 1)]).await.unwrap();
+    drop(store);
+    let path = log_file(dir.path(), job.id);
+    // More than what is written over it next.
+    let torn = [&log.bytes[..], &b"id: 2\ndata: half a li".repeat(100)].concat();
+    fs::write(&path, torn).unwrap();
+
+    let store = open(dir.path());
+    log.assert_kept(&store, job.id).await;
+    store.append(job.id, vec![log.segment(5)]).await.unwrap();
+    assert!(fs::read(&path).unwrap() == log.bytes);
+    log.assert_kept(&store, job.id).await;
+}

@@ -1,0 +1,296 @@
+//! What one server goes through, from its start to its end.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fastrand::Rng;
+use rusqlite::Connection;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::client::Wish;
+use crate::driver::Result;
+use crate::ledger::count;
+use crate::load::Load;
+use crate::order::{Kind, Order};
+use crate::place::Place;
+use crate::server::{Faulty, Home, Server, database};
+
+/// How often it's looked whether the server has died by itself.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a poisonous job may take to do its work.
+const POISON_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the driver waits for the database's lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How far clocks are set from the true time, seconds: less than keys and jobs are kept.
+const CLOCK: i64 = 2 * 3600;
+
+/// A server's fate, drawn before it starts.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    life: Duration,
+    trouble: Trouble,
+    pub(crate) faulty: Faulty,
+    end: Fate,
+}
+
+/// What befalls it meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Nothing,
+    /// Calls of its store fail.
+    Store,
+    /// Another program holds the database's lock.
+    Busy,
+    /// Its disk is full.
+    Full,
+    /// Its writes fail.
+    Broken,
+    /// Its clock is set, this many seconds from the true time.
+    Clock(i64),
+}
+
+/// How it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Killed,
+    Stopped,
+    /// By a job that takes it down.
+    Poisoned,
+}
+
+impl Plan {
+    /// The fate of incarnation `number`. The first ones are of each kind, so that the shortest run
+    /// has them all.
+    pub(crate) fn draw(rng: &mut Rng, number: usize, home: &Home, place: &Place) -> Self {
+        // A server that dies at once, having just gone on with what the one before it had left, is
+        // a case of its own.
+        let life = if rng.u8(0..5) == 0 { rng.u64(50..700) } else { rng.u64(3_000..11_000) };
+        let mut life = Duration::from_millis(life);
+        let clock = Trouble::Clock(rng.i64(-CLOCK..CLOCK));
+        let troubles = [Trouble::Store, Trouble::Busy, Trouble::Full, Trouble::Broken, clock];
+        let mut trouble = match number {
+            0 => Trouble::Nothing,
+            1..=5 => troubles[number - 1],
+            _ if rng.u8(0..3) == 0 => Trouble::Nothing,
+            _ => troubles[rng.usize(0..troubles.len())],
+        };
+        match trouble {
+            Trouble::Full if !place.is_mounted => trouble = Trouble::Broken,
+            Trouble::Clock(_) if home.faketime.is_none() => trouble = Trouble::Nothing,
+            _ => {}
+        }
+        if number <= 5 {
+            life = life.clamp(Duration::from_secs(4), Duration::from_secs(7));
+        }
+        let end = match (number, rng.u8(0..100)) {
+            (6, _) | (_, 0..3) if number > 5 => Fate::Poisoned,
+            (2, _) | (_, 3..15) => Fate::Stopped,
+            _ => Fate::Killed,
+        };
+        let calls = if trouble == Trouble::Store { rng.u64(200..1500) } else { 0 };
+        Self { life, trouble, faulty: Faulty { calls, seed: rng.u32(..).into() }, end }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let trouble = match self.trouble {
+            Trouble::Nothing => "no trouble".to_owned(),
+            Trouble::Store => "its store fails".to_owned(),
+            Trouble::Busy => "its database is locked".to_owned(),
+            Trouble::Full => "its disk is full".to_owned(),
+            Trouble::Broken => "its writes fail".to_owned(),
+            Trouble::Clock(by) => format!("its clock is set to {:+} min", by / 60),
+        };
+        write!(f, "{trouble}, {:?} after {:.1} s", self.end, self.life.as_secs_f64())
+    }
+}
+
+/// What a server's life needs.
+pub(crate) struct World<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) place: &'a Place,
+    pub(crate) load: &'a Load,
+}
+
+impl World<'_> {
+    /// Lets `server` live and end as `plan` says.
+    pub(crate) async fn live(&self, mut server: Server, plan: Plan, rng: &mut Rng) -> Result<()> {
+        let counters = &self.load.ledger.counters;
+        let before = plan.life.mul_f64(rng.f64() / 2.0);
+        let rest = plan.life.saturating_sub(before);
+        // What could not be stored when the server is killed must not have been told.
+        let lasts = plan.end == Fate::Killed && rng.bool();
+        let during = if lasts { rest } else { rest.mul_f64(rng.f64()) };
+        sleep_until_dead(&mut server, before).await?;
+        let undo = self.make_trouble(&mut server, plan.trouble)?;
+        sleep_until_dead(&mut server, during).await?;
+        if !lasts || matches!(undo, Undo::Unlock(_)) {
+            self.end_trouble(&server, undo)?;
+        }
+        sleep_until_dead(&mut server, rest.saturating_sub(during)).await?;
+        if server.ended()?.is_some() {
+            self.make_room()?;
+            return self.explain_death();
+        }
+        match plan.end {
+            Fate::Killed => {
+                count(&counters.kills);
+                server.kill()?;
+                self.make_room()
+            }
+            Fate::Stopped => {
+                count(&counters.stops);
+                let status = server.stop().await?;
+                if !status.success() {
+                    let what = format!("asked to stop, it ended with {status}");
+                    self.load.ledger.violate_as_a_whole("wrong exits", what);
+                }
+                Ok(())
+            }
+            Fate::Poisoned => self.poison(server, rng).await,
+        }
+    }
+
+    /// Starts a server. One that a job takes down before it listens is followed by another.
+    pub(crate) fn start(&self, faulty: Faulty) -> Result<Server> {
+        loop {
+            match self.home.start(faulty, &self.load.ledger)? {
+                Some(server) => return Ok(server),
+                None => self.explain_death()?,
+            }
+        }
+    }
+
+    /// Waits for `work`, and has a server all the time: a job that takes it down is given up in the end.
+    pub(crate) async fn attend<T>(
+        &self,
+        server: &mut Server,
+        url: &watch::Sender<String>,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = sleep(LOOK) => {}
+            }
+            if server.ended()?.is_some() {
+                self.explain_death()?;
+                *server = self.start(Faulty::default())?;
+                url.send_replace(server.url.clone());
+            }
+        }
+    }
+
+    /// A server has died by itself: there's a job that has taken it down.
+    fn explain_death(&self) -> Result<()> {
+        let counters = &self.load.ledger.counters;
+        count(&counters.deaths);
+        let (deaths, poisoned) = (&counters.deaths, &counters.poisoned);
+        if deaths.load(Ordering::Relaxed) <= poisoned.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let log = self.home.directory.join("server.log");
+        Err(format!("the server ended by itself, see the end of {}", log.display()).into())
+    }
+
+    /// Has a job take the server down.
+    async fn poison(&self, mut server: Server, rng: &mut Rng) -> Result<()> {
+        let order = Order::of(Kind::Poison, rng);
+        let wish = Wish { key: Some(format!("poison-{:x}", rng.u64(..))), ..Wish::default() };
+        let load = self.load.clone();
+        // By a key, since the answer rarely comes; asked again until one of the next servers answers.
+        let asked = tokio::spawn(async move { load.keyed(&order, &wish, 1).await });
+        sleep_until_dead(&mut server, POISON_PATIENCE).await?;
+        drop(asked);
+        if server.ended()?.is_some() {
+            return self.explain_death();
+        }
+        // Its place in the queue didn't come.
+        count(&self.load.ledger.counters.kills);
+        server.kill()
+    }
+
+    fn make_trouble(&self, server: &mut Server, trouble: Trouble) -> Result<Undo> {
+        let counters = &self.load.ledger.counters;
+        let undo = match trouble {
+            Trouble::Nothing | Trouble::Store => return Ok(Undo::Nothing),
+            Trouble::Busy => {
+                let database = Connection::open(database(&self.home.data))?;
+                database.busy_timeout(LOCK_PATIENCE)?;
+                // The server may just hold the lock for longer; then it's not disturbed.
+                if database.execute_batch("BEGIN IMMEDIATE").is_err() {
+                    return Ok(Undo::Nothing);
+                }
+                count(&counters.busy);
+                Undo::Unlock(database)
+            }
+            Trouble::Full if self.place.fill_up() => {
+                count(&counters.full);
+                Undo::Empty
+            }
+            Trouble::Broken if server.let_write(false) => {
+                count(&counters.broken);
+                Undo::LetWrite
+            }
+            Trouble::Clock(offset) => {
+                self.home.set_clock(offset)?;
+                count(&counters.clock);
+                Undo::Nothing
+            }
+            // A job was quicker.
+            Trouble::Full | Trouble::Broken if server.ended()?.is_some() => Undo::Nothing,
+            Trouble::Full | Trouble::Broken => {
+                return Err(format!("can't bring about that {trouble:?}").into());
+            }
+        };
+        Ok(undo)
+    }
+
+    /// Sees to it that the next server's disk isn't full.
+    fn make_room(&self) -> Result<()> {
+        if self.place.is_mounted && !self.place.empty() {
+            return Err("the disk stays full".into());
+        }
+        Ok(())
+    }
+
+    fn end_trouble(&self, server: &Server, undo: Undo) -> Result<()> {
+        let is_undone = match undo {
+            Undo::Nothing => true,
+            // Closed while the server runs: the last one to close a database tidies it up, and
+            // what a killed server leaves is to be found as it is.
+            Undo::Unlock(database) => database.execute_batch("ROLLBACK").is_ok(),
+            Undo::Empty => self.place.empty(),
+            Undo::LetWrite => {
+                // One that has died has no limits.
+                server.let_write(true);
+                true
+            }
+        };
+        if is_undone { Ok(()) } else { Err("a trouble does not end".into()) }
+    }
+}
+
+/// How trouble is ended.
+enum Undo {
+    Nothing,
+    Unlock(Connection),
+    Empty,
+    LetWrite,
+}
+
+/// Sleeps, but no longer than the server lives.
+async fn sleep_until_dead(server: &mut Server, span: Duration) -> Result<()> {
+    let until = Instant::now() + span;
+    while Instant::now() < until && server.ended()?.is_none() {
+        sleep(LOOK.min(until.saturating_duration_since(Instant::now()))).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The disk that the server under test is on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// How large the file system of one's own is, MiB; it takes memory only for what is in it.
+const SIZE: u32 = 16 * 1024;
+
+/// A directory for the data, as root on a file system of its own that can be made full.
+pub(crate) struct Place {
+    directory: PathBuf,
+    /// Whether it's a file system of its own.
+    pub(crate) is_mounted: bool,
+}
+
+impl Place {
+    pub(crate) fn new() -> io::Result<Self> {
+        let directory = std::env::temp_dir().join(format!("skep-soak-{}", std::process::id()));
+        std::fs::create_dir_all(&directory)?;
+        let options = format!("size={SIZE}m,mode=0700");
+        let is_mounted = run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"], Some(&directory));
+        Ok(Self { directory, is_mounted })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Leaves no room for more than there is.
+    pub(crate) fn fill_up(&self) -> bool {
+        // A file system can't be made smaller than what it holds: this is the size that it has.
+        let output = Command::new("df").args(["--output=used", "-k"]).arg(&self.directory).output();
+        let output = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
+        let used = output.as_deref().and_then(|table| table.lines().nth(1)).map(str::trim);
+        let Some(used) = used.and_then(|used| used.parse::<u64>().ok()) else { return false };
+        // What is written between the look and the change makes it fail: a little is let in.
+        self.resize(&format!("{}k", used + 512))
+    }
+
+    /// Makes room again.
+    pub(crate) fn empty(&self) -> bool {
+        self.resize(&format!("{SIZE}m"))
+    }
+
+    fn resize(&self, size: &str) -> bool {
+        run("mount", &["-o", &format!("remount,size={size}")], Some(&self.directory))
+    }
+
+    /// Removes all that is there.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        if self.is_mounted {
+            run("umount", &[], Some(&self.directory));
+        }
+        std::fs::remove_dir_all(&self.directory)
+    }
+}
+
+/// Whether a command does what it's asked for.
+pub(crate) fn run(program: &str, arguments: &[&str], path: Option<&Path>) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).args(path).stdin(Stdio::null());
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}

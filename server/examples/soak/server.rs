@@ -1,0 +1,229 @@
+//! The server under test, as a process.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::driver::Result;
+use crate::ledger::Ledger;
+use crate::order::MAX_ATTEMPTS;
+use crate::place::run;
+
+/// How long a server may take to start, or to stop when it's asked to.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What is said of the clock to libfaketime.
+const CLOCK: &str = "clock";
+
+/// Where a server lives, over its incarnations.
+pub(crate) struct Home {
+    /// The driver's own files: what must not be on a disk that is full.
+    pub(crate) directory: PathBuf,
+    pub(crate) data: PathBuf,
+    /// libfaketime, if clocks are to jump.
+    pub(crate) faketime: Option<PathBuf>,
+}
+
+/// How the store of an incarnation fails.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Faulty {
+    pub(crate) calls: u64,
+    pub(crate) seed: u64,
+}
+
+/// A server that runs. It's killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+impl Home {
+    /// Sets the clock of the servers, by seconds from the true one.
+    pub(crate) fn set_clock(&self, offset: i64) -> Result<()> {
+        // Renamed into its place: who reads it meanwhile finds one time or the other.
+        let (clock, next) = (self.directory.join(CLOCK), self.directory.join("clock.next"));
+        fs::write(&next, format!("{offset:+}\n"))?;
+        Ok(fs::rename(next, clock)?)
+    }
+
+    /// Starts a server and waits until it listens. `None` if it died before that.
+    pub(crate) fn start(&self, faulty: Faulty, ledger: &Arc<Ledger>) -> Result<Option<Server>> {
+        let config = self.directory.join("skep.toml");
+        fs::write(&config, configuration(faulty))?;
+        let log = self.directory.join("server.log");
+        let mut log = fs::File::options().create(true).append(true).open(log)?;
+        let mut child = self
+            .command()
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", "faulty", "--config"])
+            .arg(config)
+            .arg("--data-dir")
+            .arg(&self.data)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err("a server without pipes".into());
+        };
+        let (tell, listening) = channel();
+        let ledger = ledger.clone();
+        let listeners = vec![
+            std::thread::spawn(move || {
+                for line in lines(stdout) {
+                    ledger.hear(&line);
+                }
+            }),
+            std::thread::spawn(move || {
+                for line in lines(stderr) {
+                    if let Some((_, url)) = line.split_once("listening on ") {
+                        let _ = tell.send(url.to_owned());
+                    }
+                    // Without it only an explanation is lacking.
+                    let _ = std::io::Write::write_all(&mut log, format!("{line}\n").as_bytes());
+                }
+            }),
+        ];
+        let server = Server { child, url: String::new(), listeners };
+        server.ready(&listening)
+    }
+
+    /// Looks for damage in the store; says what was looked at, or what was found.
+    pub(crate) fn check(&self) -> Result<Result<String>> {
+        let check = ["store", "check", "--store", "sqlite", "--data-dir"];
+        let output = self.command().args(check).arg(&self.data).output()?;
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        let is_whole = output.status.success();
+        Ok(if is_whole { Ok(said(&output.stdout)) } else { Err(said(&output.stderr).into()) })
+    }
+
+    /// This program, by way of a shell that has it survive writes beyond a file's size limit, which
+    /// is how its disk is made to fail.
+    fn command(&self) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+        command.arg(std::env::current_exe().unwrap_or_else(|_| "soak".into()));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("SKEP_") {
+                command.env_remove(name);
+            }
+        }
+        if let Some(faketime) = &self.faketime {
+            command
+                .env("LD_PRELOAD", faketime)
+                .env("FAKETIME_TIMESTAMP_FILE", self.directory.join(CLOCK))
+                .env("FAKETIME_CACHE_DURATION", "1")
+                .env("DONT_FAKE_MONOTONIC", "1")
+                .env("FAKETIME_DONT_RESET", "1");
+        }
+        // What is no violation yet is told at length in the log.
+        command.env("RUST_LOG", "info").env("NO_COLOR", "1").current_dir(&self.directory);
+        command
+    }
+}
+
+impl Server {
+    fn ready(mut self, listening: &Receiver<String>) -> Result<Option<Self>> {
+        match listening.recv_timeout(PATIENCE) {
+            Ok(url) => {
+                self.url = url;
+                Ok(Some(self))
+            }
+            // Its standard error is closed.
+            Err(RecvTimeoutError::Disconnected) => {
+                self.child.wait()?;
+                self.listen_to_end()?;
+                Ok(None)
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("the server does not listen within {PATIENCE:?}").into())
+            }
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let ended = self.child.try_wait()?;
+        if ended.is_some() {
+            self.listen_to_end()?;
+        }
+        Ok(ended)
+    }
+
+    /// Kills it, as the system does when memory is short.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.listen_to_end()
+    }
+
+    /// Hears all that it said: what it told before its end comes before the next one's words.
+    fn listen_to_end(&mut self) -> Result<()> {
+        for listener in self.listeners.drain(..) {
+            listener.join().map_err(|_| "who listens to the server has panicked")?;
+        }
+        Ok(())
+    }
+
+    /// Asks it to stop, and waits for that.
+    pub(crate) async fn stop(mut self) -> Result<ExitStatus> {
+        run("kill", &["-s", "TERM", &self.id()], None);
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while tokio::time::Instant::now() < until {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(format!("the server did not stop within {PATIENCE:?}").into())
+    }
+
+    /// Has all its writes to files fail, or lets them be done again.
+    pub(crate) fn let_write(&self, may: bool) -> bool {
+        let limit = if may { "--fsize=unlimited:" } else { "--fsize=0:" };
+        run("prlimit", &["--pid", &self.id(), limit], None)
+    }
+
+    fn id(&self) -> String {
+        self.child.id().to_string()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a child says, line by line; one that was cut off in the middle is none.
+fn lines(pipe: impl std::io::Read) -> impl Iterator<Item = String> {
+    let mut pipe = BufReader::new(pipe);
+    std::iter::from_fn(move || {
+        let mut line = String::new();
+        pipe.read_line(&mut line).ok()?;
+        line.strip_suffix('\n').map(str::to_owned)
+    })
+}
+
+/// So that nothing is forgotten that is to be looked up in the end.
+fn configuration(faulty: Faulty) -> String {
+    let Faulty { calls, seed } = faulty;
+    format!(
+        "[server]\ndrain = \"1s\"\n\
+         [jobs]\nretention = \"2400h\"\nmax_kept = 100000000\nmax_stored = \"1TiB\"\n\
+         max_running = 300\nmax_queued = 3000\nmax_attempts = {MAX_ATTEMPTS}\n\
+         cancel_grace = \"500ms\"\n\
+         [plugins.faulty]\ncalls = {calls}\nseed = {seed}\n"
+    )
+}
+
+/// The database, which another program may lock.
+pub(crate) fn database(data: &Path) -> PathBuf {
+    data.join("jobs.sqlite3")
+}

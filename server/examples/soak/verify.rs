@@ -1,0 +1,175 @@
+//! In the end: what the store has is held against what clients and handlers saw.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::iter;
+use reqwest::Method;
+use serde::Deserialize;
+use skep::JobId;
+use tokio::time::{Instant, sleep};
+
+use crate::client::Client;
+use crate::driver::Result;
+use crate::ledger::{Cancel, Entry, Ledger};
+use crate::log::{Log, check_among};
+use crate::order::{End, Kind, MAX_ATTEMPTS};
+
+/// How many logs are read at once.
+const AT_ONCE: usize = 32;
+
+/// How long the last jobs may take to end.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Compares the store with the ledger.
+pub(crate) struct Verifier {
+    pub(crate) client: Client,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+/// A job as it's listed.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Listed {
+    job_id: JobId,
+    state: String,
+    last_event: u64,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    jobs: Vec<Listed>,
+    next_cursor: Option<JobId>,
+}
+
+impl Verifier {
+    /// Waits until all jobs have ended.
+    pub(crate) async fn settle(&self) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.unended().await {
+                Ok(None) => return,
+                Ok(Some(job)) if Instant::now() > until => {
+                    let what = format!("it's {} {PATIENCE:?} after the last kill", job.state);
+                    return self.ledger.violate("lost", job.job_id, what);
+                }
+                // A job may still take its server down, and another one comes.
+                Ok(Some(_)) | Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// A job that hasn't ended.
+    async fn unended(&self) -> Result<Option<Listed>> {
+        let path = "/v1/jobs?state=scheduled,queued,running&limit=1";
+        let page: Page = self.fetch(path).await?.json().await?;
+        Ok(page.jobs.into_iter().next())
+    }
+
+    /// All jobs that are kept.
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>> {
+        let (mut jobs, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page: Page =
+                self.fetch(&format!("/v1/jobs?limit=500{cursor}")).await?.json().await?;
+            jobs.extend(page.jobs);
+            let Some(next) = page.next_cursor else { return Ok(jobs) };
+            cursor = format!("&cursor={next}");
+        }
+    }
+
+    /// Checks every job, and returns the hashes of their logs.
+    pub(crate) async fn check(&self, jobs: Vec<Listed>) -> Result<HashMap<JobId, u64>> {
+        let mut hashes = HashMap::new();
+        let logs = iter(jobs).map(|job| async { (self.log(job.job_id).await, job) });
+        let mut logs = std::pin::pin!(logs.buffer_unordered(AT_ONCE));
+        while let Some((bytes, job)) = logs.next().await {
+            let log = Log::parse(bytes?);
+            hashes.insert(job.job_id, log.hash);
+            self.check_job(&job, &log);
+        }
+        for id in self.ledger.ids() {
+            self.ledger.violate("lost", id, "it was accepted, and isn't listed".to_owned());
+        }
+        Ok(hashes)
+    }
+
+    /// Reads every log again, and compares.
+    pub(crate) async fn compare(&self, hashes: &HashMap<JobId, u64>) -> Result<()> {
+        let logs = iter(hashes).map(|(id, hash)| async { (self.log(*id).await, *id, *hash) });
+        let mut logs = std::pin::pin!(logs.buffer_unordered(AT_ONCE));
+        while let Some((bytes, id, hash)) = logs.next().await {
+            if Log::parse(bytes?).hash != hash {
+                self.ledger.violate("replays that differ", id, "after another start".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn check_job(&self, job: &Listed, log: &Log) {
+        let id = job.job_id;
+        let violate = |what, detail| self.ledger.violate(what, id, detail);
+        log.wrongs.iter().for_each(|(what, detail)| violate(what, detail.clone()));
+        let Some(end) = &log.end else {
+            // Those that nobody waits for stay where they are too.
+            drop(self.ledger.take(id));
+            return;
+        };
+        if end.state() != job.state || log.last() != job.last_event {
+            let listed = format!("it's listed as {} at event {}", job.state, job.last_event);
+            let found = format!("its log ends as {} at event {}", end.state(), log.last());
+            violate("wrong records", format!("{listed}, {found}"));
+        }
+        // A job that another one called, or whose client got no answer.
+        let Some(entry) = self.ledger.take(id) else { return };
+        if let Some(told) = &entry.told
+            && told != end.state()
+        {
+            violate("ended twice", format!("as {told}, then as {}", end.state()));
+        }
+        if entry.cancel == Cancel::Promised && end.state() != "cancelled" {
+            violate("cancelled that weren't", format!("it ended as {end:?}"));
+        }
+        if let Err(what) = self.check_end(id, &entry, end) {
+            violate("wrong ends", format!("{:?}: {what}: {end:?}", entry.order));
+        }
+        if let Err(what) = log.check_output(&entry.order) {
+            violate("wrong outputs", format!("{:?}: {what}", entry.order));
+        }
+        let seen = entry.sights.iter().flat_map(|sight| log.check_sight(sight));
+        seen.chain(check_among(&entry.sights)).for_each(|(what, detail)| violate(what, detail));
+    }
+
+    fn check_end(&self, id: JobId, entry: &Entry, end: &End) -> std::result::Result<(), String> {
+        let kind = entry.order.kind;
+        if kind == Kind::Once && self.ledger.begun(id) > 1 {
+            return Err("it isn't idempotent, and has run twice".to_owned());
+        }
+        if kind == Kind::Poison {
+            let aborted = self.ledger.aborted(id);
+            if u64::from(aborted) > MAX_ATTEMPTS {
+                return Err(format!("it has taken {aborted} servers down"));
+            }
+        }
+        if entry.order.may_end(end) {
+            return Ok(());
+        }
+        match end {
+            End::Cancelled if entry.is_attached || entry.cancel > Cancel::No => Ok(()),
+            End::Failed { .. } if entry.is_attached && end.code() == Some("interrupted") => Ok(()),
+            _ => Err("it can't end so".to_owned()),
+        }
+    }
+
+    /// The whole of a job's log.
+    async fn log(&self, id: JobId) -> Result<Vec<u8>> {
+        let response = self.client.stream(id, 0).await?;
+        Ok(response.error_for_status()?.bytes().await?.to_vec())
+    }
+
+    async fn fetch(&self, path: &str) -> Result<reqwest::Response> {
+        let response = self.client.request(Method::GET, path).await.send().await?;
+        Ok(response.error_for_status()?)
+    }
+}

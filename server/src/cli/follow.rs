@@ -1,0 +1,69 @@
+//! Following a job to its end, whatever becomes of the connection.
+
+use std::process::ExitCode;
+
+use skep::JobId;
+use skep::job::End;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Error;
+use crate::cli::client::Client;
+use crate::cli::events::Update;
+use crate::cli::printer::Printer;
+
+/// The exit code of a program that Ctrl-C ended, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// What Ctrl-C does to a job that is followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnInterrupt {
+    /// Cancels it, and follows it to its end. The second one ends the program.
+    Cancel,
+    /// Leaves it alone, and ends the program.
+    Leave,
+}
+
+/// Prints the events of job `id` from its first one to its end. Success is the job's.
+pub(super) async fn follow(
+    client: &Client,
+    id: JobId,
+    mut printer: Printer,
+    on_interrupt: OnInterrupt,
+) -> Result<ExitCode, Error> {
+    // Listened to from here on, so that none is lost while an event is printed.
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut events = client.events(id);
+    let mut cancelled = false;
+    loop {
+        let update = tokio::select! {
+            update = events.next() => update?,
+            _ = interrupts.recv() => {
+                if on_interrupt == OnInterrupt::Leave {
+                    printer.note(&format!("the job goes on: `skep jobs cancel {id}` ends it"))?;
+                    return Ok(INTERRUPTED.into());
+                }
+                if std::mem::replace(&mut cancelled, true) {
+                    return Ok(INTERRUPTED.into());
+                }
+                // One that has ended in the meantime tells how by its stream.
+                client.cancel(id).await?;
+                continue;
+            }
+        };
+        let event = match update {
+            Update::Event(event) => event,
+            Update::Lost => {
+                printer.note("the connection is lost, trying again")?;
+                continue;
+            }
+            Update::Ended => return Err("the job's stream ended without its end".into()),
+        };
+        if let Some(end) = printer.print(event)? {
+            return Ok(match end {
+                End::Succeeded { .. } => ExitCode::SUCCESS,
+                End::Cancelled if cancelled => INTERRUPTED.into(),
+                _ => ExitCode::FAILURE,
+            });
+        }
+    }
+}
