@@ -12,13 +12,13 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::client::Client;
-use crate::incarnation::{Plan, World};
+use crate::incarnation::{Faulty, Plan, World};
 use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::order::Kind;
 use crate::place::Place;
 use crate::report::Report;
-use crate::server::{Faulty, Home, Server};
+use crate::server::{Home, Server};
 use crate::verify::Verifier;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -13,9 +13,9 @@ use crate::client::Wish;
 use crate::driver::Result;
 use crate::ledger::count;
 use crate::load::Load;
-use crate::order::{Kind, Order};
+use crate::order::{Kind, MAX_ATTEMPTS, Order};
 use crate::place::Place;
-use crate::server::{Faulty, Home, Server, database};
+use crate::server::{Home, Server, database};
 
 /// How often it's looked whether the server has died by itself.
 const LOOK: Duration = Duration::from_millis(50);
@@ -28,6 +28,13 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How far clocks are set from the true time, seconds: less than keys and jobs are kept.
 const CLOCK: i64 = 2 * 3600;
+
+/// How the store of an incarnation fails.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Faulty {
+    calls: u64,
+    seed: u64,
+}
 
 /// A server's fate, drawn before it starts.
 #[derive(Clone, Copy)]
@@ -160,7 +167,8 @@ impl World<'_> {
     /// Starts a server. One that a job takes down before it listens is followed by another.
     pub(crate) fn start(&self, faulty: Faulty) -> Result<Server> {
         loop {
-            match self.home.start(faulty, &self.load.ledger)? {
+            let ledger = self.load.ledger.clone();
+            match self.home.start(&configuration(faulty), move |line| ledger.hear(line))? {
                 Some(server) => return Ok(server),
                 None => self.explain_death()?,
             }
@@ -293,4 +301,16 @@ async fn sleep_until_dead(server: &mut Server, span: Duration) -> Result<()> {
         sleep(LOOK.min(until.saturating_duration_since(Instant::now()))).await;
     }
     Ok(())
+}
+
+/// So that nothing is forgotten that is to be looked up in the end.
+fn configuration(faulty: Faulty) -> String {
+    let Faulty { calls, seed } = faulty;
+    format!(
+        "[server]\nstore = \"faulty\"\ndrain = \"1s\"\n\
+         [jobs]\nretention = \"2400h\"\nmax_kept = 100000000\nmax_stored = \"1TiB\"\n\
+         max_running = 300\nmax_queued = 3000\nmax_attempts = {MAX_ATTEMPTS}\n\
+         cancel_grace = \"500ms\"\n\
+         [plugins.faulty]\ncalls = {calls}\nseed = {seed}\n"
+    )
 }

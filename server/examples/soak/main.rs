@@ -6,7 +6,8 @@
 //! ```
 //!
 //! One program is both sides. `soak drive` is the driver: it starts itself as the server under test
-//! (`soak serve`), talks HTTP to it, and keeps a ledger of what it was told.
+//! (`soak serve`), talks HTTP to it, and keeps a ledger of what it was told. `soak figures` measures the
+//! same server where nothing troubles it: `./x figures`.
 //!
 //! The server's side:
 //!
@@ -22,10 +23,12 @@
 //! - `ledger.rs`: what clients and handlers saw
 //! - `verify.rs`: what is kept, held against the ledger; `log.rs`: one job's log
 //! - `report.rs`: the numbers
+//! - `figures.rs`: what durability costs
 
 mod client;
 mod driver;
 mod faulty;
+mod figures;
 mod incarnation;
 mod ledger;
 mod load;
@@ -46,6 +49,7 @@ use {skep_sqlite as _, skep_system as _};
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("drive") => return driver::main(),
+        Some("figures") => return figures::main(),
         Some("serve") => die_with_driver(),
         _ => {}
     }

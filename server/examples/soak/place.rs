@@ -7,6 +7,11 @@ use std::process::{Command, Stdio};
 /// How large the file system of one's own is, MiB; it takes memory only for what is in it.
 const SIZE: u32 = 16 * 1024;
 
+/// How much is let into it when it's filled up, KiB, and how often that is tried, each time with so
+/// much more.
+const SPARE: u64 = 512;
+const TRIES: u64 = 20;
+
 /// A directory for the data, as root on a file system of its own that can be made full.
 pub(crate) struct Place {
     directory: PathBuf,
@@ -29,13 +34,17 @@ impl Place {
 
     /// Leaves no room for more than there is.
     pub(crate) fn fill_up(&self) -> bool {
-        // A file system can't be made smaller than what it holds: this is the size that it has.
+        // A file system can't be made smaller than what it holds, and the server writes meanwhile:
+        // a little is let in, and it's tried again when that was too little.
+        (1..=TRIES).any(|at| {
+            self.used().is_some_and(|used| self.resize(&format!("{}k", used + at * SPARE)))
+        })
+    }
+
+    /// How much is in it, KiB.
+    fn used(&self) -> Option<u64> {
         let output = Command::new("df").args(["--output=used", "-k"]).arg(&self.directory).output();
-        let output = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
-        let used = output.as_deref().and_then(|table| table.lines().nth(1)).map(str::trim);
-        let Some(used) = used.and_then(|used| used.parse::<u64>().ok()) else { return false };
-        // What is written between the look and the change makes it fail: a little is let in.
-        self.resize(&format!("{}k", used + 512))
+        String::from_utf8(output.ok()?.stdout).ok()?.lines().nth(1)?.trim().parse().ok()
     }
 
     /// Makes room again.

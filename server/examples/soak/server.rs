@@ -4,14 +4,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::driver::Result;
-use crate::ledger::Ledger;
-use crate::order::MAX_ATTEMPTS;
 use crate::place::run;
 
 /// How long a server may take to start, or to stop when it's asked to.
@@ -27,13 +24,6 @@ pub(crate) struct Home {
     pub(crate) data: PathBuf,
     /// libfaketime, if clocks are to jump.
     pub(crate) faketime: Option<PathBuf>,
-}
-
-/// How the store of an incarnation fails.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Faulty {
-    pub(crate) calls: u64,
-    pub(crate) seed: u64,
 }
 
 /// A server that runs. It's killed when dropped.
@@ -52,15 +42,20 @@ impl Home {
         Ok(fs::rename(next, clock)?)
     }
 
-    /// Starts a server and waits until it listens. `None` if it died before that.
-    pub(crate) fn start(&self, faulty: Faulty, ledger: &Arc<Ledger>) -> Result<Option<Server>> {
+    /// Starts a server with a configuration and waits until it listens; `hear` is told each line
+    /// that its handlers say. `None` if it died before that.
+    pub(crate) fn start(
+        &self,
+        configuration: &str,
+        hear: impl Fn(&str) + Send + 'static,
+    ) -> Result<Option<Server>> {
         let config = self.directory.join("skep.toml");
-        fs::write(&config, configuration(faulty))?;
+        fs::write(&config, configuration)?;
         let log = self.directory.join("server.log");
         let mut log = fs::File::options().create(true).append(true).open(log)?;
         let mut child = self
             .command()
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", "faulty", "--config"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(config)
             .arg("--data-dir")
             .arg(&self.data)
@@ -72,12 +67,9 @@ impl Home {
             return Err("a server without pipes".into());
         };
         let (tell, listening) = channel();
-        let ledger = ledger.clone();
         let listeners = vec![
             std::thread::spawn(move || {
-                for line in lines(stdout) {
-                    ledger.hear(&line);
-                }
+                lines(stdout).for_each(|line| hear(&line));
             }),
             std::thread::spawn(move || {
                 for line in lines(stderr) {
@@ -189,7 +181,7 @@ impl Server {
         run("prlimit", &["--pid", &self.id(), limit], None)
     }
 
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.child.id().to_string()
     }
 }
@@ -209,18 +201,6 @@ fn lines(pipe: impl std::io::Read) -> impl Iterator<Item = String> {
         pipe.read_line(&mut line).ok()?;
         line.strip_suffix('\n').map(str::to_owned)
     })
-}
-
-/// So that nothing is forgotten that is to be looked up in the end.
-fn configuration(faulty: Faulty) -> String {
-    let Faulty { calls, seed } = faulty;
-    format!(
-        "[server]\ndrain = \"1s\"\n\
-         [jobs]\nretention = \"2400h\"\nmax_kept = 100000000\nmax_stored = \"1TiB\"\n\
-         max_running = 300\nmax_queued = 3000\nmax_attempts = {MAX_ATTEMPTS}\n\
-         cancel_grace = \"500ms\"\n\
-         [plugins.faulty]\ncalls = {calls}\nseed = {seed}\n"
-    )
 }
 
 /// The database, which another program may lock.
