@@ -9,7 +9,7 @@ mod departures;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -104,6 +104,8 @@ struct OperationState {
     departures: Departures,
     own: Lanes,
     called: Lane,
+    /// Whether its last place went to a job that another one called.
+    was_called: bool,
 }
 
 /// Jobs that wait, by their order.
@@ -127,6 +129,7 @@ impl Admission {
             departures: Departures::default(),
             own: Lanes::default(),
             called: Lane::new(),
+            was_called: false,
         };
         let state = State {
             running: 0,
@@ -204,7 +207,7 @@ impl State {
     /// Whether there are places for a job. Nobody waits for them then: they'd have been given.
     fn can_run(&self, limits: &Limits, demand: Demand) -> bool {
         let own = match demand.kind {
-            Kind::Own(_) => !self.is_closed && self.running < limits.running,
+            Kind::Own(_) => self.has_place(limits),
             Kind::Called => true,
         };
         own && demand.operation.is_none_or(|at| self.operations[at].has_place())
@@ -214,13 +217,13 @@ impl State {
         if let Some(operation) = self.operation(demand)
             && operation.waiting >= operation.limit.queued
         {
-            return Err(QueueFull { retry_after: operation.departures.refuse() });
+            return Err(QueueFull { retry_after: operation.departures.refuse(Instant::now()) });
         }
         if matches!(demand.kind, Kind::Own(_))
             && (self.waiting >= limits.queued
                 || self.waiting_input + demand.input > limits.queued_input)
         {
-            return Err(QueueFull { retry_after: self.departures.refuse() });
+            return Err(QueueFull { retry_after: self.departures.refuse(Instant::now()) });
         }
         Ok(())
     }
@@ -229,6 +232,7 @@ impl State {
     fn take(&mut self, demand: Demand) {
         if let Some(operation) = self.operation(demand) {
             operation.running += 1;
+            operation.was_called = matches!(demand.kind, Kind::Called);
         }
         if let Kind::Own(_) = demand.kind {
             self.running += 1;
@@ -238,9 +242,15 @@ impl State {
     /// Counts a job as one that waits.
     fn wait(&mut self, demand: Demand) {
         if let Some(operation) = self.operation(demand) {
+            if operation.waiting == 0 {
+                operation.departures.begin(Instant::now());
+            }
             operation.waiting += 1;
         }
         if let Kind::Own(_) = demand.kind {
+            if self.waiting == 0 {
+                self.departures.begin(Instant::now());
+            }
             self.waiting += 1;
             self.waiting_input += demand.input;
         }
@@ -250,12 +260,12 @@ impl State {
     fn leave(&mut self, demand: Demand) {
         if let Some(operation) = self.operation(demand) {
             operation.waiting -= 1;
-            operation.departures.leave();
+            operation.departures.leave(Instant::now());
         }
         if let Kind::Own(_) = demand.kind {
             self.waiting -= 1;
             self.waiting_input -= demand.input;
-            self.departures.leave();
+            self.departures.leave(Instant::now());
         }
     }
 
@@ -279,19 +289,26 @@ impl State {
     /// Gives the free places to those that wait.
     fn dispatch(&mut self, limits: &Limits) {
         for at in 0..self.operations.len() {
-            while self.operations[at].has_place()
-                && let Some((_, waiter)) = self.operations[at].called.pop_first()
-            {
+            while self.operations[at].has_place() && !self.operations[at].called.is_empty() {
+                // By turns with the operation's own jobs: calls without end must not starve these.
+                let own = self.operations[at].was_called && self.has_place(limits);
+                let own = if own { self.next_in_turn(Some(at)) } else { None };
+                let called = |state: &mut Self| Some(state.operations[at].called.pop_first()?.1);
+                let Some(waiter) = own.or_else(|| called(self)) else { break };
                 self.grant(waiter);
             }
         }
-        while !self.is_closed
+        while self.has_place(limits)
             && self.waiting > 0
-            && self.running < limits.running
-            && let Some(waiter) = self.next_in_turn()
+            && let Some(waiter) = self.next_in_turn(None)
         {
             self.grant(waiter);
         }
+    }
+
+    /// Whether one more job may run that no other one called.
+    fn has_place(&self, limits: &Limits) -> bool {
+        !self.is_closed && self.running < limits.running
     }
 
     fn grant(&mut self, waiter: Waiter) {
@@ -301,9 +318,10 @@ impl State {
         let _ = waiter.grant.send(());
     }
 
-    /// Takes the job whose turn it is out of its queue: by its priority's share, then by its order.
-    fn next_in_turn(&mut self) -> Option<Waiter> {
-        let first: [_; 3] = std::array::from_fn(|at| self.first(at));
+    /// Takes the job whose turn it is out of its queue, of all jobs or those of one operation: by its
+    /// priority's share, then by its order.
+    fn next_in_turn(&mut self, of: Option<usize>) -> Option<Waiter> {
+        let first: [_; 3] = std::array::from_fn(|at| self.first(at, of));
         let turn = |shares: &[u32; 3]| (0..3).find(|at| first[*at].is_some() && shares[*at] > 0);
         let at = turn(&self.shares).or_else(|| {
             self.shares = SHARES.map(|(_, share)| share);
@@ -318,9 +336,13 @@ impl State {
         lanes[at].remove(&order)
     }
 
-    /// The job of a priority that has waited longest of those whose operations have a place.
-    fn first(&self, at: usize) -> Option<(u64, Option<usize>)> {
+    /// The job of a priority that has waited longest of those whose operations have a place, or of
+    /// those of one operation.
+    fn first(&self, at: usize, of: Option<usize>) -> Option<(u64, Option<usize>)> {
         let head = |lane: &Lane| lane.first_key_value().map(|(order, _)| *order);
+        if let Some(operation) = of {
+            return Some((head(&self.operations[operation].own[at])?, of));
+        }
         let limited = self.operations.iter().enumerate().filter(|(_, of)| of.has_place());
         let limited = limited.filter_map(|(index, of)| Some((head(&of.own[at])?, Some(index))));
         limited.chain(head(&self.unlimited[at]).map(|order| (order, None))).min()

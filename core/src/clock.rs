@@ -1,10 +1,17 @@
 //! Times as they are kept.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 
 /// The time by the system's clock.
 pub(crate) fn now() -> Timestamp {
     kept(Timestamp::now())
+}
+
+/// What deadlines are measured by: the clock of the runtime, which tests can pause.
+pub(crate) fn instant() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// A time to the microsecond: stores keep no more, and a job's times are the same from its first

@@ -26,6 +26,6 @@ pub(crate) use self::outcome::{NotAgain, crashed};
 pub use self::record::{
     Caller, JobRecord, JobRequest, JobState, JobSummary, Priority, Start, StateName,
 };
-pub(crate) use self::run::{Run, Wait};
+pub(crate) use self::run::{Queued, Run, Wait};
 pub(crate) use self::stream::Source;
 pub use self::stream::{EventStream, FrameReader};

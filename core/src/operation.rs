@@ -146,7 +146,8 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Retry {
-    /// How many attempts there are, the first one included.
+    /// How many attempts there are, the first one included, and those that a crash or a stop of the
+    /// server cut off.
     pub attempts: u32,
     /// The longest pause before the second attempt; it doubles with each further one, up to
     /// [`Retry::MAX_PAUSE`]. On the wire: seconds.
@@ -164,11 +165,11 @@ impl Retry {
     }
 
     /// The pause after attempt `attempt`: a random part of what it may be ("full jitter"), so that
-    /// jobs that failed together don't come back together; not less than `retry_after`.
+    /// jobs that failed together don't come back together; after `retry_after`, if there's one.
     pub(crate) fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> Duration {
         let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
         let longest = self.backoff.saturating_mul(doubled).min(Self::MAX_PAUSE);
-        longest.mul_f64(fastrand::f64()).max(retry_after.unwrap_or_default())
+        longest.mul_f64(fastrand::f64()).saturating_add(retry_after.unwrap_or_default())
     }
 }
 
@@ -196,7 +197,9 @@ mod tests {
             assert!(*least < Duration::from_secs(longest) / 2, "attempt {attempt}: {least:?}");
         }
         let asked = Duration::from_mins(10);
-        assert_eq!(retry.pause(1, Some(asked)), asked);
+        let pauses: Vec<_> = (0..200).map(|_| retry.pause(1, Some(asked))).collect();
+        let (least, most) = (*pauses.iter().min().unwrap(), *pauses.iter().max().unwrap());
+        assert!(asked <= least && least < most && most <= asked + Duration::from_secs(1));
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::clock;
 use crate::config::JobsConfig;
 use crate::job::{
     Caller, EventStream, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Log, Parent,
-    Run, Source, Start, Stop, Wait,
+    Queued, Run, Source, Start, Stop, Wait,
 };
 use crate::operation::OperationSpec;
 use crate::plugin::{Health, Plugin};
@@ -68,7 +68,7 @@ struct Inner {
     live: Mutex<Live>,
     /// One task a job.
     tasks: TaskTracker,
-    /// Jobs that may be left to another process are left.
+    /// The server goes down: jobs that may be left to another process are left.
     left: CancellationToken,
 }
 
@@ -81,7 +81,7 @@ struct Live {
     plugins_are_down: bool,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     /// Jobs are accepted.
     #[default]
@@ -106,7 +106,7 @@ enum Routed {
 pub struct JobCounts {
     /// Jobs that haven't ended.
     pub live: usize,
-    /// Of these, how many wait for a place, or for their first reader.
+    /// Of these, how many wait: for a place, for their time, or for their first reader.
     pub queued: usize,
 }
 
@@ -118,7 +118,7 @@ impl Router {
     /// job, as it stands.
     ///
     /// If the future is dropped before it's done, there is no job, or it's cancelled: nobody would
-    /// know its id.
+    /// know its id. A job with an idempotency key goes on, for whoever asks again.
     ///
     /// # Errors
     /// [`RouterError`]; then there is no job.
@@ -141,7 +141,9 @@ impl Router {
             return Ok(EventStream::new(self.reader(id, Source::Live(job.log.clone()), position)));
         }
         let job = self.stored(id).await?;
-        Ok(EventStream::new(self.reader(id, Source::Ended(job.last_event), position)))
+        let source =
+            if job.state.is_end() { Source::Ended(job.last_event) } else { Source::Elsewhere };
+        Ok(EventStream::new(self.reader(id, source, position)))
     }
 
     /// Stops a job: it ends as `cancelled`, at the latest `jobs.cancel_grace` from now, or when the
@@ -159,9 +161,14 @@ impl Router {
             self.inner.store.cancel(id).await.map_err(store_failed)?;
             return Ok(record);
         };
-        let reason = job.stop(Stop::Requested);
+        let is_cancelled = match job.stop(Stop::Requested) {
+            Stop::Requested => true,
+            // The next process finds it cancelled.
+            Stop::Shutdown => self.is_durable() && job.is_left(),
+            _ => false,
+        };
         let record = job.record();
-        if reason != Stop::Requested || record.state.is_end() {
+        if !is_cancelled || record.state.is_end() {
             return Err(RouterError::JobEnded(id));
         }
         // Who is told that it's cancelled doesn't find it running again after a crash.
@@ -174,9 +181,8 @@ impl Router {
     /// # Errors
     /// The job's problem, or why there was no job.
     pub async fn call(&self, operation: &str, input: Value) -> Result<Value, Problem> {
-        let request = JobRequest::new(operation, input);
-        let routed = self.route_operation(request, None).await.map_err(|error| error.problem())?;
-        let Routed::New(job) = routed else { unreachable!("only a key is another job's") };
+        let request = JobRequest { attached: true, ..JobRequest::new(operation, input) };
+        let job = self.start_owned(request, None).await.map_err(|error| error.problem())?;
         let state = job.job().ended().await;
         serde_json::from_str(state.result()?.get()).map_err(|error| {
             Problem::new(
@@ -290,21 +296,19 @@ impl Router {
             record.run_at = Some(clock::kept(at));
         }
         let ticket = self.admit(&operation, &record, when)?;
+        // One that runs at once needs no word of that later.
+        let is_begun = ticket.is_held();
         record.state = match when {
+            When::Now if is_begun => JobState::Running,
             When::Now => JobState::Queued,
             _ => JobState::Scheduled,
         };
+        record.started_at = is_begun.then_some(record.created_at);
         let log = Log::new(self.inner.config.max_log.as_u64());
-        let job = Arc::new(Job::new(record.clone(), operation, parent, log));
-        // One that runs at once needs no word of that later.
-        let is_begun = ticket.is_held();
-        if is_begun {
-            record.state = JobState::Running;
-            record.started_at = Some(record.created_at);
-        }
+        let job = Arc::new(Job::new(record, operation, parent, log));
         let input = is_begun.then(|| request.input.clone());
-        let run = Run { input, wait, ticket, is_begun };
-        match self.accept(job, record, run).await? {
+        let run = Run { input, wait, ticket, is_begun, queued: Queued::IfItWaits };
+        match self.accept(job, run).await? {
             Ok(job) => Ok(Routed::New(job)),
             Err(existing) => self.existing(existing, &request).await,
         }
@@ -313,52 +317,46 @@ impl Router {
     /// Has the store accept the job, and runs it. Both in the job's own task, so that a caller who
     /// goes away in between leaves no job behind that is accepted and never runs. The error within
     /// is the job that has its idempotency key already.
-    async fn accept(
-        &self,
-        job: Arc<Job>,
-        record: JobRecord,
-        run: Run,
-    ) -> Result<Result<Owned, JobId>, RouterError> {
-        let is_called = job.parent.is_some();
+    async fn accept(&self, job: Arc<Job>, run: Run) -> Result<Result<Owned, JobId>, RouterError> {
         let (tell, accepted) = oneshot::channel();
-        let router = self.clone();
+        let (router, new) = (self.clone(), job.clone());
         let work = async move {
-            match router.inner.store.accept(&record).await {
+            let accepted = router.inner.store.accept(&new.record()).await;
+            if !matches!(accepted, Ok(Accepted::New)) {
+                router.forget(new.id);
+            }
+            match accepted {
                 Ok(Accepted::New) => {}
                 // A caller who has gone needs no answer.
                 Ok(Accepted::Existing(id)) => return drop(tell.send(Ok(Err(id)))),
                 Err(error) => return drop(tell.send(Err(store_failed(error)))),
             }
-            drop(record);
-            router.register(&job);
-            // If the caller has gone, this drops what it would own, and so cancels the job.
-            let _ = tell.send(Ok(Ok(Owned::new(job.clone()))));
-            job.run(router, run).await;
+            let owned = Owned::new(new.clone());
+            if new.look(|record| record.idempotency_key.is_some()) {
+                // Whoever asks again is to find it running, not cancelled.
+                owned.keep();
+                let _ = tell.send(Ok(Ok(Owned::new(new.clone()))));
+            } else {
+                // If the caller has gone, this drops what it would own, and so cancels the job.
+                let _ = tell.send(Ok(Ok(owned)));
+            }
+            new.run(router, run).await;
         };
         {
-            let live = self.lock();
+            let mut live = self.lock();
             // Under the lock, so that a shutdown waits for the job or refuses it.
-            if live.phase == Phase::Interrupting || (live.phase == Phase::Draining && !is_called) {
+            let refuses = if job.parent.is_some() { Phase::Interrupting } else { Phase::Draining };
+            if live.phase >= refuses {
                 return Err(RouterError::ShuttingDown);
             }
+            // Before the store has it: who finds it there by its key finds it here too.
+            live.jobs.insert(job.id, job);
             self.inner.tasks.spawn(work);
         }
         accepted.await.unwrap_or_else(|_| {
             error!("a job's task ended before its job was accepted");
             Err(RouterError::ShuttingDown)
         })
-    }
-
-    /// Counts a job as one that hasn't ended.
-    fn register(&self, job: &Arc<Job>) {
-        let phase = {
-            let mut live = self.lock();
-            live.jobs.insert(job.id, job.clone());
-            live.phase
-        };
-        if phase == Phase::Interrupting {
-            job.stop(Stop::Shutdown);
-        }
     }
 
     /// The job that was accepted with the request's idempotency key, if it's what is asked for.
@@ -411,26 +409,28 @@ impl Router {
     /// A job that has crashed the server, or stood beside one that did, has its last attempt alone
     /// among such jobs: then it's known which of them it is that crashes the server, and only that
     /// one is given up.
-    pub(crate) async fn alone(&self, crashes: u32) -> Option<OwnedSemaphorePermit> {
-        if crashes == 0 || crashes + 1 < self.inner.config.max_attempts {
-            return None;
-        }
-        self.inner.alone.clone().acquire_owned().await.ok()
+    pub(crate) fn alone(
+        &self,
+        crashes: u32,
+    ) -> Option<impl Future<Output = Option<OwnedSemaphorePermit>> + use<>> {
+        let is_last = crashes > 0 && crashes + 1 >= self.inner.config.max_attempts;
+        let alone = self.inner.alone.clone();
+        is_last.then(|| async { alone.acquire_owned().await.ok() })
     }
 
-    /// Starts a job that `parent` called.
-    pub(crate) async fn start_child(
+    /// Starts a job, called by `parent` if there's one, whose request has no idempotency key.
+    pub(crate) async fn start_owned(
         &self,
         request: JobRequest,
-        parent: Parent,
+        parent: Option<Parent>,
     ) -> Result<Owned, RouterError> {
-        match self.route_operation(request, Some(parent)).await? {
+        match self.route_operation(request, parent).await? {
             Routed::New(job) => Ok(job),
-            Routed::Existing(job) => Err(RouterError::JobEnded(job.id)),
+            Routed::Existing(_) => unreachable!("only by its key is a request another job's"),
         }
     }
 
-    /// Waits until jobs are to be left to another process, if the store outlives this one.
+    /// Waits until the server goes down: jobs that may be left to another process are.
     pub(crate) async fn left(&self) {
         self.inner.left.cancelled().await;
     }

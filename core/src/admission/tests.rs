@@ -14,6 +14,15 @@ fn called(operation: Option<usize>) -> Demand {
     Demand { operation, kind: Kind::Called, input: 1 }
 }
 
+/// The first of those who wait whose turn has come.
+fn next_in_turn<T>(waiting: &mut Vec<(T, Ticket)>) -> (T, Ticket) {
+    let next = waiting.iter_mut().position(|(_, ticket)| match &mut ticket.claim {
+        Some(Claim::Queued { granted, .. }) => !granted.is_empty(),
+        _ => false,
+    });
+    waiting.remove(next.expect("someone's turn has come"))
+}
+
 /// The place of a ticket that has one by now.
 fn granted(mut ticket: Ticket) -> Option<Place> {
     futures_util::FutureExt::now_or_never(ticket.place())
@@ -57,11 +66,7 @@ fn every_priority_gets_its_share_and_none_is_starved() {
     let mut order = Vec::new();
     while !waiting.is_empty() {
         drop(place.take());
-        let next = waiting.iter_mut().position(|(_, ticket)| match &mut ticket.claim {
-            Some(Claim::Queued { granted, .. }) => !granted.is_empty(),
-            _ => false,
-        });
-        let (priority, ticket) = waiting.remove(next.expect("someone's turn has come"));
+        let (priority, ticket) = next_in_turn(&mut waiting);
         order.push(priority);
         place = granted(ticket);
     }
@@ -131,10 +136,19 @@ fn whoever_goes_away_gives_back_what_it_had_claimed() {
 }
 
 #[test]
-fn who_is_refused_is_told_to_come_back_behind_those_before() {
-    let admission = Admission::new(Limits { queued: 0, ..OPEN }, &[]);
-    let _running = admission.admit(own(Priority::Normal), When::Now).unwrap();
-    let refused = |_| admission.admit(own(Priority::Normal), When::Now).err().unwrap().retry_after;
-    let told: Vec<_> = (0..3).map(refused).collect();
-    assert!(told.is_sorted() && told[0] >= Duration::from_secs(1), "{told:?}");
+fn called_jobs_and_an_operations_own_ones_go_by_turns() {
+    let narrow = OperationLimit { running: 1, queued: 10 };
+    let admission = Admission::new(Limits { running: 9, called: 9, ..OPEN }, &[narrow]);
+    let mut place = granted(admission.admit(called(Some(0)), When::Now).unwrap());
+    let mut waiting: Vec<_> = [called(Some(0)), of(0), called(Some(0)), of(0)]
+        .map(|demand| (demand.kind, admission.admit(demand, When::Now).unwrap()))
+        .into();
+    let mut order = Vec::new();
+    while !waiting.is_empty() {
+        drop(place.take());
+        let (kind, ticket) = next_in_turn(&mut waiting);
+        order.push(matches!(kind, Kind::Called));
+        place = granted(ticket);
+    }
+    assert_eq!(order, [false, true, false, true]);
 }

@@ -6,6 +6,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::{OperationError, Result};
 use crate::job::JobContext;
+use crate::job::context::stopping;
 use crate::store::StoreError;
 
 /// The checkpoint's name; a step's begin with `step:`.
@@ -15,12 +16,13 @@ impl JobContext {
     /// Keeps `state` over attempts, in place of what was kept before: when the job runs again, after
     /// an error (`retry`) or the server's death, [`restored`](Self::restored) gives it back.
     ///
-    /// It's in the store when this returns, and so is all that was emitted before, which costs a commit
-    /// or two: fit for some a second, not for one
-    /// an event. What was emitted before is not undone; who reads the log sees the attempts one
-    /// after the other. The checkpoint is forgotten at the job's end.
+    /// It's in the store when this returns, and so is all that was emitted before. That costs a
+    /// commit or two: it's fit for some a second, not for one an event. What was emitted before is
+    /// not undone; who reads the log sees the attempts one after the other. The checkpoint is
+    /// forgotten at the job's end.
     ///
-    /// If the future is dropped, `state` may or may not have been kept.
+    /// A job that is to stop may still keep where it is, while `jobs.cancel_grace` lasts: it may go on
+    /// in another process. If the future is dropped, `state` may or may not have been kept.
     ///
     /// ```
     /// use skep::prelude::*;
@@ -39,10 +41,13 @@ impl JobContext {
     /// ```
     ///
     /// # Errors
-    /// `cancelled` once the job is to stop; `store-unavailable` if the store fails; `failed` if
-    /// `state` doesn't serialise.
+    /// `cancelled` once the job is to stop (`state` is kept all the same, unless the attempt is over);
+    /// `store-unavailable` if the store fails; `failed` if `state` doesn't serialise;
+    /// `output-too-large` if all that the job keeps, its steps' results too, would take more than
+    /// `jobs.max_log`.
     pub async fn checkpoint(&self, state: &(impl Serialize + Sync)) -> Result<()> {
-        self.keep(CHECKPOINT, &to_raw_value(state)?).await
+        self.keep(CHECKPOINT, &to_raw_value(state)?).await?;
+        if self.is_cancelled() { Err(stopping()) } else { Ok(()) }
     }
 
     /// The last [`checkpoint`](Self::checkpoint) of an earlier attempt of this job, or of this one.
@@ -56,7 +61,7 @@ impl JobContext {
     /// Runs `work` once over all attempts of the job: its result is kept, and a later attempt gets
     /// that instead of running it again. An error is not kept.
     ///
-    /// A step costs a commit of the store. `work` runs *at least* once: if the server dies after its
+    /// A step costs a commit or two of the store. `work` runs *at least* once: if the server dies after its
     /// effect and before its result is kept, the next attempt runs it again. So an effect that must
     /// not come twice needs a key of its own at its receiver; [`id`](Self::id) and the step's name
     /// make one that is the same over attempts.
@@ -78,57 +83,51 @@ impl JobContext {
     /// ```
     ///
     /// # Errors
-    /// What `work` returns; and as [`checkpoint`](Self::checkpoint) and
-    /// [`restored`](Self::restored). `failed` if the name has been used in this attempt.
+    /// What `work` returns; as [`checkpoint`](Self::checkpoint) and [`restored`](Self::restored) if the
+    /// result can't be kept or had; `failed` if the name has been used in this attempt; `cancelled`,
+    /// before `work` runs, once the job is to stop.
     pub async fn step<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
         work: impl AsyncFnOnce() -> Result<T>,
     ) -> Result<T> {
-        if !self.attempt.first_use(name) {
+        let kept_as = format!("step:{name}");
+        if !self.attempt.first_use(&kept_as) {
             let detail =
                 format!("two steps of one job are called `{name}`: give each its own name");
             return Err(OperationError::message(detail));
         }
-        let name = format!("step:{name}");
-        if let Some(done) = self.kept(&name).await? {
+        if let Some(done) = self.kept(&kept_as).await? {
             return Ok(done);
         }
+        if self.is_cancelled() {
+            return Err(stopping());
+        }
         let result = work().await?;
-        let kept = to_raw_value(&result)?;
-        self.keep(&name, &kept).await?;
+        self.keep(&kept_as, &to_raw_value(&result)?).await?;
         Ok(result)
     }
 
+    /// Keeps a value, also while the job is being stopped: what was done needn't be done again.
     async fn keep(&self, name: &str, value: &RawValue) -> Result<()> {
-        self.check_size(value)?;
-        tokio::select! {
-            biased;
-            () = self.attempt.cancel.cancelled() => Err(super::context::stopping()),
-            kept = async {
-                // An attempt that goes on from here doesn't emit again what was emitted before.
-                self.job.log.settled().await;
-                self.router.store().checkpoint(self.id(), name, value).await
-            } => kept.map_err(failed),
+        if !self.attempt.count(name, value, self.router.config().max_log.as_u64()) {
+            return Err(self.job.output_too_large().into());
         }
+        // An attempt that goes on from here doesn't emit again what was emitted before.
+        let settled = self.job.log.settled(self.attempt()).await;
+        settled.map_err(|refused| self.refused(refused))?;
+        self.router.store().checkpoint(self.id(), name, value).await.map_err(failed)
     }
 
     async fn kept<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let kept = self.router.store().checkpointed(self.id(), name).await.map_err(failed)?;
         let Some(kept) = kept else { return Ok(None) };
+        // Its limit was another one, if it doesn't hold now.
+        self.attempt.count(name, &kept, u64::MAX);
         serde_json::from_str(kept.get()).map(Some).map_err(|error| {
             let detail = format!("what an earlier attempt kept as `{name}` can't be read: {error}");
             OperationError::message(detail)
         })
-    }
-
-    /// What a job keeps counts for no log, but may be no larger than one.
-    fn check_size(&self, value: &RawValue) -> Result<()> {
-        let limit = self.router.config().max_log.as_u64();
-        if value.get().len() as u64 <= limit {
-            return Ok(());
-        }
-        Err(self.job.output_too_large().into())
     }
 }
 

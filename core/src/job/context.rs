@@ -1,15 +1,16 @@
 //! What a handler holds of its job.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures_core::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 
@@ -48,19 +49,45 @@ pub(crate) struct Attempt {
     /// Fires when the handler is to stop.
     pub(crate) cancel: CancellationToken,
     pub(crate) deadline: Option<Instant>,
-    /// The names of the steps so far.
-    steps: Mutex<HashSet<String>>,
+    kept: Mutex<Kept>,
+}
+
+/// What an attempt keeps for a later one, or was given by an earlier one.
+#[derive(Default)]
+struct Kept {
+    /// Sizes by name, bytes.
+    sizes: HashMap<String, u64>,
+    total: u64,
 }
 
 impl Attempt {
     pub(crate) fn new(number: u32, cancel: CancellationToken, deadline: Option<Instant>) -> Self {
-        Self { number, cancel, deadline, steps: Mutex::default() }
+        Self { number, cancel, deadline, kept: Mutex::default() }
     }
 
-    /// Whether no step of this name has begun yet; from now on one has.
-    pub(super) fn first_use(&self, step: &str) -> bool {
-        // Only this runs under the lock.
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).insert(step.to_owned())
+    /// Whether nothing of this name has been counted yet; from now on something has.
+    pub(super) fn first_use(&self, name: &str) -> bool {
+        self.kept().sizes.insert(name.to_owned(), 0).is_none()
+    }
+
+    /// Counts what is kept under a name, in place of what was. Returns whether that is, with all else,
+    /// no more than `limit` bytes; if not, it's not counted.
+    pub(super) fn count(&self, name: &str, value: &RawValue, limit: u64) -> bool {
+        let mut kept = self.kept();
+        // The name too: nothing may be kept without end.
+        let size = (name.len() + value.get().len()) as u64;
+        let total = kept.total - kept.sizes.get(name).copied().unwrap_or_default() + size;
+        if total > limit {
+            return false;
+        }
+        kept.sizes.insert(name.to_owned(), size);
+        kept.total = total;
+        true
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Only map operations run under the lock.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -218,7 +245,7 @@ impl JobContext {
             cancel: self.attempt.cancel.clone(),
             deadline: self.deadline(),
         };
-        Ok(self.router.start_child(request, parent).await?)
+        Ok(self.router.start_owned(request, Some(parent)).await?)
     }
 
     fn push_unless_stopped<T: Serialize + ?Sized>(
@@ -270,9 +297,10 @@ impl JobContext {
         }
     }
 
-    fn refused(&self, refused: Refused) -> OperationError {
+    pub(super) fn refused(&self, refused: Refused) -> OperationError {
         match refused {
-            Refused::Closed | Refused::Behind => stopping(),
+            Refused::Closed => stopping(),
+            Refused::Behind => unreachable!("whoever is told so waits for room"),
             Refused::TooLarge => {
                 self.job.stop(Stop::OutputTooLarge);
                 self.job.output_too_large().into()

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::job::event::{Field, LogLevel, LogLine, write_data};
 use crate::job::log::Log;
-use crate::job::{Caller, JobId, JobRecord, JobState};
+use crate::job::{Caller, JobId, JobRecord, JobState, JobSummary};
 use crate::problem::{Code, Problem};
 use crate::registry::Operation;
 
@@ -86,6 +86,13 @@ impl Job {
         record
     }
 
+    /// The same without what may be large.
+    pub(crate) fn summary(&self) -> JobSummary {
+        let mut summary = self.look(JobRecord::summary);
+        summary.last_event = summary.last_event.max(self.log.last_event());
+        summary
+    }
+
     /// Reads something of the record without a copy of it.
     pub(crate) fn look<T>(&self, read: impl FnOnce(&JobRecord) -> T) -> T {
         read(&self.record.borrow())
@@ -130,10 +137,11 @@ impl Job {
     /// Why a job stops that has no reason of its own: it was called, and its caller's time is over.
     pub(crate) fn callers_reason(&self) -> Stop {
         let mut callers = std::iter::successors(self.parent.as_ref(), |at| at.job.parent.as_ref());
+        let is_late = |parent: &Parent| parent.deadline.is_some_and(|at| at <= clock::instant());
         match callers.find_map(|caller| caller.job.stopped()) {
             Some(reason @ (Stop::Deadline | Stop::Shutdown)) => reason,
-            // An attempt that is stopped though its job goes on has run out of time.
-            None if self.cancel.is_cancelled() => Stop::Deadline,
+            // An attempt may run out of time, and its job go on with another one.
+            None if self.parent.as_ref().is_some_and(is_late) => Stop::Deadline,
             _ => Stop::Requested,
         }
     }
@@ -147,12 +155,7 @@ impl Job {
         }
         let attempt = self.look(|record| record.attempt);
         self.announce(Field::State, &Change { state: state.as_str(), attempt });
-        self.change(|record| {
-            if matches!(state, JobState::Running) && record.started_at.is_none() {
-                record.started_at = Some(clock::now());
-            }
-            record.state = state;
-        });
+        self.change(|record| record.state = state);
     }
 
     /// Adds a line of the engine's own to the log.

@@ -205,10 +205,16 @@ impl Log {
         }
     }
 
-    /// Waits until the store has all events so far, or the log is closed. Cancel-safe.
-    pub(crate) async fn settled(&self) {
+    /// Waits until the store has all events so far. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Refused::Closed`] if the attempt is over, or is before that.
+    pub(crate) async fn settled(&self, attempt: u32) -> Result<(), Refused> {
         let last = {
             let mut state = self.lock();
+            if state.phase != Phase::Open(attempt) {
+                return Err(Refused::Closed);
+            }
             state.freeze();
             state.next - 1
         };
@@ -218,9 +224,11 @@ impl Log {
             let stored = self.stored.notified();
             {
                 let state = self.lock();
-                let is_stored = state.unstored.front().is_none_or(|first| first.first > last);
-                if is_stored || !matches!(state.phase, Phase::Open(_)) {
-                    return;
+                if state.phase != Phase::Open(attempt) {
+                    return Err(Refused::Closed);
+                }
+                if state.unstored.front().is_none_or(|first| first.first > last) {
+                    return Ok(());
                 }
             }
             stored.await;
@@ -228,7 +236,7 @@ impl Log {
     }
 
     /// The segments that the store doesn't have, oldest first; waits for some. `None` once the log
-    /// is closed: then [`all_unstored`](Self::all_unstored) has the rest. Cancel-safe.
+    /// is closed: then [`rest`](Self::rest) has the others. Cancel-safe.
     pub(crate) async fn unstored(&self) -> Option<Vec<Segment>> {
         loop {
             let begun = {
@@ -278,33 +286,32 @@ impl Log {
     /// The id of the last event so far; 0 if there is none.
     pub(crate) fn last_event(&self) -> u64 {
         let state = self.lock();
-        let is_resumed = state.tail.is_empty() && state.unstored.is_empty();
-        if is_resumed { state.stored } else { state.next - 1 }
+        let is_all_stored = state.tail.is_empty() && state.unstored.is_empty();
+        if is_all_stored { state.stored } else { state.next - 1 }
     }
 
-    /// The closed log's last segment: the tail, and the end event with `data`. Readers don't see
-    /// the end before [`finish`](Self::finish).
-    pub(crate) fn last_segment(&self, data: &[u8]) -> Segment {
+    /// All that the store doesn't have, oldest first.
+    pub(crate) fn rest(&self) -> Vec<Segment> {
+        let mut state = self.lock();
+        state.freeze();
+        state.unstored.iter().cloned().collect()
+    }
+
+    /// All that the store doesn't have of the closed log, oldest first, and the last of these
+    /// segments: the tail, and the end event with `data`. Readers don't see the end before
+    /// [`finish`](Self::finish).
+    pub(crate) fn rest_with_end(&self, data: &[u8]) -> (Vec<Segment>, Segment) {
         let state = self.lock();
         let mut bytes = BytesMut::with_capacity(state.tail.len() + data.len() + FRAME_OVERHEAD);
         bytes.extend_from_slice(&state.tail);
         write_frame(&mut bytes, state.next, Field::End, data);
-        Segment {
+        let last = Segment {
             first: state.tail_first,
             last: state.next,
             offset: state.tail_offset,
             bytes: bytes.freeze(),
-        }
-    }
-
-    /// The frozen segments that the store doesn't have, oldest first.
-    pub(crate) fn all_unstored(&self) -> Vec<Segment> {
-        self.lock().unstored.iter().cloned().collect()
-    }
-
-    /// Freezes the tail: [`all_unstored`](Self::all_unstored) has all events now.
-    pub(crate) fn flush(&self) {
-        self.lock().freeze();
+        };
+        (state.unstored.iter().chain([&last]).cloned().collect(), last)
     }
 
     /// Ends the readers' streams without an end: the job goes on in another process.

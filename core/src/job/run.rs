@@ -1,13 +1,13 @@
 //! A job's task: from its acceptance, over its turn and its attempts, to its end.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{self, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use crate::admission::{Place, Ticket};
@@ -26,6 +26,9 @@ const ABORT_GRACE: Duration = Duration::from_millis(250);
 /// How long the engine waits before it asks a failing store again, at first and at most.
 const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
+/// How much of an author's error is told between two attempts, bytes: the log's limit doesn't count it.
+const MAX_TOLD: usize = 1024;
+
 /// How often a job that waits for its time looks at the clock, which may be set meanwhile.
 const CLOCK_LOOK: Duration = Duration::from_secs(30);
 
@@ -37,6 +40,18 @@ pub(crate) struct Run {
     pub(crate) ticket: Ticket,
     /// Whether the store knows that the job's next attempt runs.
     pub(crate) is_begun: bool,
+    pub(crate) queued: Queued,
+}
+
+/// Whether the log is to say that the job is queued for its next attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// If it has to wait.
+    IfItWaits,
+    /// In any case: a process before this one may have said so under the same id.
+    Always,
+    /// It does already.
+    Told,
 }
 
 /// What a job waits for before it wants a place.
@@ -57,10 +72,12 @@ enum Turn {
     Left,
 }
 
-/// What a job holds while its handler runs.
+/// What a job has when it's its turn.
 struct Seat {
-    _place: Place,
-    _alone: Option<OwnedSemaphorePermit>,
+    /// Held as long as the handler really runs, even if nobody waits for it.
+    place: Place,
+    /// Held for the attempt: a handler that never returns must not keep others waiting.
+    alone: Option<OwnedSemaphorePermit>,
 }
 
 /// What an attempt comes to.
@@ -77,23 +94,16 @@ impl Job {
     pub(crate) async fn run(self: Arc<Self>, router: Router, mut run: Run) {
         loop {
             // What comes after its turn is boxed: jobs that wait for it may be many.
-            let state = match self.turn(&router, &mut run).await {
-                Turn::Run(seat) => match Box::pin(self.attempt(&router, &mut run, seat)).await {
-                    Verdict::End(state) => state,
-                    Verdict::Again => continue,
-                    Verdict::Left => break self.leave(),
-                },
-                Turn::Stopped => match self.stop(self.callers_reason()) {
-                    Stop::Shutdown if router.is_durable() && self.outlives_owner() => {
-                        // The store may have it that the job runs.
-                        Box::pin(self.postpone(&router, None)).await;
-                        break self.leave();
-                    }
-                    reason => self.stopped_state(reason),
-                },
-                Turn::Left => break self.leave(),
+            let verdict = match self.turn(&router, &mut run).await {
+                Turn::Run(seat) => Box::pin(self.attempt(&router, &mut run, seat)).await,
+                Turn::Stopped => Box::pin(self.stopped_early(&router, run.is_begun)).await,
+                Turn::Left => Verdict::Left,
             };
-            break Box::pin(self.end(&router, state)).await;
+            match verdict {
+                Verdict::End(state) => break Box::pin(self.end(&router, state)).await,
+                Verdict::Again => {}
+                Verdict::Left => break self.leave(),
+            }
         }
         router.forget(self.id);
     }
@@ -111,7 +121,7 @@ impl Job {
             // In this order, so that a job that was cancelled in time never runs.
             biased;
             () = self.cancel.cancelled() => Turn::Stopped,
-            () = router.left(), if self.parent.is_none() && !run.is_begun => {
+            () = router.left(), if router.is_durable() && self.parent.is_none() && !run.is_begun => {
                 if self.outlives_owner() {
                     return Turn::Left;
                 }
@@ -126,35 +136,79 @@ impl Job {
         }
     }
 
-    /// Waits for what the job waits for, and for its places. `None` if its first reader didn't come.
+    /// Waits for what the job waits for, and for its places. `None` if that doesn't come.
     async fn seat(&self, router: &Router, run: &mut Run) -> Option<Seat> {
-        match run.wait {
-            Wait::Nothing => {}
-            Wait::Until(at) => sleep_until_clock(at).await,
-            Wait::For(pause) => sleep(pause).await,
-            Wait::FirstReader => {
-                let ttl = router.config().unclaimed_ttl;
-                if timeout(ttl, self.claimed.notified()).await.is_err() {
-                    self.stop(Stop::Requested);
-                    return None;
+        if let Err(reason) = self.due(router, run.wait).await {
+            self.stop(reason);
+            return None;
+        }
+        // Before it has a place: who waits here holds none that another job could use.
+        let alone = match router.alone(self.look(|record| record.crashes)) {
+            None => None,
+            Some(turn) => {
+                self.tell_queued(run);
+                turn.await
+            }
+        };
+        run.ticket.enqueue();
+        if run.queued == Queued::Always || !run.ticket.is_held() {
+            self.tell_queued(run);
+        }
+        Some(Seat { place: run.ticket.place().await, alone })
+    }
+
+    /// Waits for the job's time, or its first reader. Gives the reason to stop if that won't come.
+    async fn due(&self, router: &Router, wait: Wait) -> Result<(), Stop> {
+        let due = async {
+            match wait {
+                Wait::Nothing => {}
+                Wait::Until(at) => sleep_until_clock(at).await,
+                Wait::For(pause) => sleep(pause).await,
+                Wait::FirstReader => {
+                    let ttl = router.config().unclaimed_ttl;
+                    let claimed = timeout(ttl, self.claimed.notified()).await;
+                    return claimed.map_err(|_| Stop::Requested);
                 }
             }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            due = due => due,
+            // Its time won't come while this process lives, and with it goes the job.
+            () = router.left(), if !router.is_durable() && !matches!(wait, Wait::For(_)) => {
+                Err(Stop::Shutdown)
+            }
         }
-        run.ticket.enqueue();
-        if !run.ticket.is_held() {
+    }
+
+    fn tell_queued(&self, run: &mut Run) {
+        if run.queued != Queued::Told {
+            run.queued = Queued::Told;
             self.enter(JobState::Queued);
         }
-        let place = run.ticket.place().await;
-        // Behind its place: who waits here is no longer in the order of the queues.
-        let alone = router.alone(self.look(|record| record.crashes)).await;
-        Some(Seat { _place: place, _alone: alone })
+    }
+
+    /// What follows for a job that is stopped before its handler runs. The store may have it that
+    /// it runs.
+    async fn stopped_early(&self, router: &Router, may_be_begun: bool) -> Verdict {
+        match self.stop(self.callers_reason()) {
+            Stop::Shutdown if router.is_durable() && self.outlives_owner() => {
+                if may_be_begun {
+                    self.postpone(router, None).await;
+                }
+                Verdict::Left
+            }
+            reason => Verdict::End(self.stopped_state(reason)),
+        }
     }
 
     /// Runs the handler once, and says what follows.
     async fn attempt(self: &Arc<Self>, router: &Router, run: &mut Run, seat: Seat) -> Verdict {
+        let Seat { place, alone: _alone } = seat;
         let (begun, input) = (std::mem::take(&mut run.is_begun), run.input.take());
         if !begun && !self.begin(router).await {
-            return Verdict::End(self.stopped_state(self.stop(self.callers_reason())));
+            return self.stopped_early(router, true).await;
         }
         let input = match input {
             Some(input) => input,
@@ -169,24 +223,26 @@ impl Job {
         let (number, timeout) = self.look(|record| (record.attempt, record.timeout));
         let limits = timeout.into_iter().chain(self.operation.spec.limits.timeout);
         // A time limit beyond what the clock can tell is none.
-        let own = limits.min().and_then(|limit| now().checked_add(limit));
+        let own = limits.min().and_then(|limit| clock::instant().checked_add(limit));
         let callers = self.parent.as_ref().and_then(|parent| parent.deadline);
         let deadline = [own, callers].into_iter().flatten().min();
         let attempt = Arc::new(Attempt::new(number, self.cancel.child_token(), deadline));
         self.log.open(number);
         self.enter(JobState::Running);
         let (result, ()) =
-            tokio::join!(self.handle(router, input, seat, &attempt), self.store_segments(router));
+            tokio::join!(self.handle(router, input, place, &attempt), self.store_segments(router));
         self.follow(router, run, result).await
     }
 
     /// Has the store know that an attempt runs, before it does: one that was cut off is found by
     /// that. Returns whether it's to run.
     async fn begin(&self, router: &Router) -> bool {
+        self.change(|record| {
+            record.started_at.get_or_insert_with(clock::now);
+            record.run_at = None;
+        });
         let mut record = self.record();
         record.state = JobState::Running;
-        record.started_at.get_or_insert_with(clock::now);
-        record.run_at = None;
         let stored = self.persist(|| router.store().update(&record));
         tokio::select! {
             () = self.cancel.cancelled() => false,
@@ -202,14 +258,13 @@ impl Job {
         self: &Arc<Self>,
         router: &Router,
         input: Value,
-        seat: Seat,
+        place: Place,
         attempt: &Arc<Attempt>,
     ) -> Option<Result<Box<RawValue>, Problem>> {
         let context = JobContext::new(self.clone(), router.clone(), attempt.clone());
         let handler = self.operation.handler.clone();
         let work = async move {
-            // Held as long as the handler really runs, even if nobody waits for it.
-            let _seat = seat;
+            let _place = place;
             handler.handle(input, &context).await
         };
         let span = tracing::info_span!("job", id = %self.id, operation = %self.operation.name);
@@ -217,6 +272,8 @@ impl Job {
         let timed_out = tokio::select! {
             done = running.done() => {
                 self.log.close();
+                // What it left behind does nothing more in the job's name.
+                attempt.cancel.cancel();
                 return Some(self.settle(done));
             }
             () = self.cancel.cancelled() => false,
@@ -259,6 +316,7 @@ impl Job {
         {
             self.try_again(router, problem, pause).await;
             run.wait = Wait::For(pause);
+            run.queued = Queued::Told;
             run.ticket = router.readmit(self);
             return Verdict::Again;
         }
@@ -290,8 +348,8 @@ impl Job {
         let attempt = self.look(|record| record.attempt);
         self.note(format!(
             "attempt {attempt} failed: {} ({}); the next one in {:.3} s",
-            problem.detail,
-            problem.code,
+            shortened(&problem.detail),
+            shortened(&problem.code),
             pause.as_secs_f64()
         ));
         self.change(|record| record.attempt += 1);
@@ -309,19 +367,25 @@ impl Job {
     async fn postpone(&self, router: &Router, run_at: Option<Timestamp>) {
         self.change(|record| record.run_at = run_at);
         self.enter(JobState::Queued);
-        self.log.flush();
-        let segments = self.log.all_unstored();
+        let segments = self.log.rest();
         let record = self.record();
         let stored = async {
             self.persist(|| router.store().append(self.id, segments.clone())).await?;
             self.log.mark_stored(segments.len());
             self.persist(|| router.store().update(&record)).await
         };
+        // A job that goes on in another process is what this is for.
+        let ends = async {
+            self.cancel.cancelled().await;
+            if self.stopped() == Some(Stop::Shutdown) {
+                std::future::pending().await
+            }
+        };
         tokio::select! {
             stored = stored => if let Err(full) = stored {
                 self.stop_full(&full);
             },
-            () = self.cancel.cancelled(), if self.stopped() != Some(Stop::Shutdown) => {}
+            () = ends => {}
         }
     }
 
@@ -333,6 +397,13 @@ impl Job {
     /// Whether another process may run the job again though it has run here.
     fn outlives_server(&self) -> bool {
         self.outlives_owner() && self.operation.spec.hints.idempotent
+    }
+
+    /// Whether the job goes on in another process, if the store outlives this one, now that the
+    /// server goes down.
+    pub(crate) fn is_left(&self) -> bool {
+        let runs = self.look(|record| matches!(record.state, JobState::Running));
+        self.outlives_server() || (self.outlives_owner() && !runs)
     }
 
     /// Hands what comes to the store until the log is closed. The call that is under way then is
@@ -360,19 +431,17 @@ impl Job {
     async fn end(&self, router: &Router, mut state: JobState) {
         self.log.close();
         let mut data = end_data(&state);
-        // A result, or an error, counts for the log's limit like all output.
+        // A result, or an error, may be as large as a log.
         if data.len() as u64 > router.config().max_log.as_u64() {
             state = JobState::Failed(self.output_too_large());
             data = end_data(&state);
         }
-        let last = self.log.last_segment(&data);
+        let (rest, last) = self.log.rest_with_end(&data);
         let mut record = self.record();
         record.state = state;
         record.run_at = None;
         record.ended_at = Some(clock::now());
         record.last_event = last.last;
-        let mut rest = self.log.all_unstored();
-        rest.push(last.clone());
         while let Err(full) = self.persist(|| router.store().end(&record, rest.clone())).await {
             error!(job = %self.id, "the store refused a job's end: {full}; asking again");
             sleep(STORE_RETRY.1).await;
@@ -401,6 +470,11 @@ impl Job {
     }
 }
 
+/// A text that is told in passing.
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TOLD)]
+}
+
 /// Sleeps until the clock shows `at`, even if the clock is set meanwhile.
 async fn sleep_until_clock(at: Timestamp) {
     while let Ok(left) = Duration::try_from(at.duration_since(Timestamp::now()))
@@ -408,9 +482,4 @@ async fn sleep_until_clock(at: Timestamp) {
     {
         sleep(left.min(CLOCK_LOOK)).await;
     }
-}
-
-/// By the clock of the runtime, which tests can pause.
-fn now() -> Instant {
-    time::Instant::now().into_std()
 }

@@ -37,6 +37,8 @@ pub(crate) enum Source {
     Live(Arc<Log>),
     /// The job had ended: all is in the store, up to the event of this id.
     Ended(u64),
+    /// The job waits for a server that has its operation: what's in the store so far is all.
+    Elsewhere,
 }
 
 impl FrameReader {
@@ -72,10 +74,13 @@ impl FrameReader {
                     }
                 }
                 Source::Ended(last) if self.position.event >= *last => return Ok(None),
-                Source::Ended(_) => {}
+                Source::Ended(_) | Source::Elsewhere => {}
             }
-            let segment = self.store.read(self.id, self.position).await?;
-            let segment = segment.ok_or(StoreError::Forgotten(self.id))?;
+            let segment = match (self.store.read(self.id, self.position).await?, &self.source) {
+                (Some(segment), _) => segment,
+                (None, Source::Elsewhere) => return Ok(None),
+                (None, _) => return Err(StoreError::Forgotten(self.id)),
+            };
             let bytes = segment.after(self.position);
             self.position = segment.end();
             if !bytes.is_empty() {

@@ -81,11 +81,14 @@ impl RouterError {
             _ => self.to_string(),
         };
         let problem = Problem::new(code, detail);
-        match self {
-            Self::UnknownOperation { did_you_mean: Some(name), .. } => {
+        match (self, self.retry_after()) {
+            (Self::UnknownOperation { did_you_mean: Some(name), .. }, _) => {
                 problem.with("did_you_mean", name.as_str())
             }
-            Self::InvalidInput { errors, .. } => problem.with("errors", serde_json::json!(errors)),
+            (Self::InvalidInput { errors, .. }, _) => {
+                problem.with("errors", serde_json::json!(errors))
+            }
+            (_, Some(after)) => problem.with("retry_after", after.as_secs_f64()),
             _ => problem,
         }
     }

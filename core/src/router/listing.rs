@@ -1,9 +1,9 @@
 //! Lists of jobs: those that haven't ended from memory, the others from the store.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
 
-use crate::job::{Job, JobRecord, JobSummary};
+use crate::job::JobSummary;
 use crate::router::{Router, RouterError, store_failed};
 use crate::store::JobQuery;
 
@@ -13,19 +13,36 @@ const LISTED: usize = 1024;
 impl Router {
     /// The jobs that `query` asks for, newest first.
     ///
+    /// A cursor is a job's id ([`JobQuery::before`]), so that a page is the same wherever jobs come
+    /// and go.
+    ///
     /// # Errors
     /// What the store says.
     pub async fn jobs(&self, query: &JobQuery) -> Result<Vec<JobSummary>, RouterError> {
-        if !query.states.is_empty() && !query.states.iter().any(|state| state.is_end()) {
-            return Ok(self.live_jobs(query));
+        let is_asked_for = |is_end: bool| {
+            let mut states = query.states.iter();
+            query.states.is_empty() || states.any(|state| state.is_end() == is_end)
+        };
+        // Before the store is asked: one that ends in between is in both, never in none.
+        let live = if is_asked_for(false) { self.live_jobs(query) } else { Vec::new() };
+        if !is_asked_for(true) {
+            return Ok(live);
         }
-        let mut jobs = self.inner.store.list(query).await.map_err(store_failed)?;
-        for job in &mut jobs {
-            if let Some(live) = self.live(job.id) {
-                *job = live.look(JobRecord::summary);
+        let mut stored = query.clone();
+        // What the store has of a job that lives is older than what is known here. But it alone has
+        // those that wait for a server with their operation.
+        if !stored.states.is_empty() {
+            stored.states.retain(|state| state.is_end());
+        }
+        let stored = self.inner.store.list(&stored).await.map_err(store_failed)?;
+        let mut jobs: BTreeMap<_, _> = live.into_iter().map(|job| (job.id, job)).collect();
+        for job in stored {
+            // One that has ended since doesn't live any more.
+            if job.state.is_end() || !jobs.contains_key(&job.id) {
+                jobs.insert(job.id, job);
             }
         }
-        Ok(jobs)
+        Ok(jobs.into_values().rev().take(query.limit).collect())
     }
 
     /// The live jobs that `query` asks for, newest first.
@@ -34,14 +51,16 @@ impl Router {
         let mut before = query.before.map_or(Bound::Unbounded, Bound::Excluded);
         loop {
             // Some at a time: there may be very many, and every new job takes this lock.
-            let older = (Bound::Unbounded, before);
-            let some: Vec<Arc<Job>> =
-                self.lock().jobs.range(older).rev().take(LISTED).map(|(_, j)| j.clone()).collect();
-            let Some(last) = some.last() else { return found };
-            before = Bound::Excluded(last.id);
-            for job in some {
+            let live = self.lock();
+            let mut some =
+                live.jobs.range((Bound::Unbounded, before)).rev().take(LISTED).peekable();
+            if some.peek().is_none() {
+                return found;
+            }
+            for (id, job) in some {
+                before = Bound::Excluded(*id);
                 if job.look(|record| query.matches(record)) {
-                    found.push(job.look(JobRecord::summary));
+                    found.push(job.summary());
                 }
                 if found.len() >= query.limit {
                     return found;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::job::{Job, JobState, Log, NotAgain, Run, Wait, crashed};
+use crate::job::{Job, JobState, Log, NotAgain, Queued, Run, Wait, crashed};
 use crate::registry::Operation;
 use crate::router::{Router, StartError};
 use crate::store::Claimed;
@@ -70,23 +70,28 @@ impl Router {
             (JobState::Scheduled, None) => Wait::FirstReader,
             _ => Wait::Nothing,
         };
-        if ran {
+        // An attempt's number is in the store before the attempt runs. Before that a process can have
+        // told only that the job is queued for it, as this one does first; one that ends the job
+        // instead tells something else.
+        let life = record.attempt + u32::from(ran) + u32::from(end.is_some());
+        if ran && end.is_none() {
             record.attempt += 1;
             record.state = JobState::Queued;
         }
-        // An attempt's number is in the store before the attempt runs. Before that a process can have
-        // told only that the job is queued for it, and one that ends the job instead tells something
-        // else.
-        let life = record.attempt + u32::from(end.is_some());
         let log = Log::resume(log, life, self.inner.config.max_log.as_u64());
         let job = Arc::new(Job::new(record, operation, None, log));
-        self.register(&job);
+        self.lock().jobs.insert(job.id, job.clone());
         let router = self.clone();
         if let Some(state) = end {
             self.inner.tasks.spawn(job.end_at_once(router, state));
             return Fate::Ends;
         }
-        let run = Run { input: None, wait, ticket: self.readmit(&job), is_begun: false };
+        let mut ticket = self.readmit(&job);
+        if let (Wait::Nothing, None) = (wait, self.alone(job.look(|record| record.crashes))) {
+            // Here rather than in its task, so that jobs keep their order.
+            ticket.enqueue();
+        }
+        let run = Run { input: None, wait, ticket, is_begun: false, queued: Queued::Always };
         self.inner.tasks.spawn(job.run(router, run));
         Fate::RunsAgain
     }

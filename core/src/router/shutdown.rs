@@ -26,7 +26,8 @@ impl Router {
     ///
     /// If the store outlives this process, jobs that wait stay there, and so do those that are
     /// interrupted and whose operations are idempotent: they go on in the next process, and their
-    /// readers' streams break off. All others end as `interrupted`.
+    /// readers' streams break off. All others end as `interrupted`; those that wait for their time or
+    /// their first reader, if they can't be left, at once.
     ///
     /// It's done at the latest `drain`, `jobs.cancel_grace` and 10 s for the store and for each
     /// plugin from now. A second call may cut the drain short; it doesn't shut a plugin down twice.
@@ -41,8 +42,8 @@ impl Router {
         if self.is_durable() {
             // Those that wait do so in the store.
             self.inner.admission.close();
-            self.inner.left.cancel();
         }
+        self.inner.left.cancel();
         self.inner.tasks.close();
         if timeout(drain, self.inner.tasks.wait()).await.is_err() {
             self.interrupt(drain).await;

@@ -1,5 +1,6 @@
 use std::future::poll_fn;
 
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use tokio::runtime::Builder;
 
@@ -8,6 +9,11 @@ use crate::job::event::frames;
 
 async fn read(log: &Log, position: Position) -> Read {
     poll_fn(|cx| log.poll_read(cx, 0, position)).await
+}
+
+/// The frozen segment that the store is to get next.
+fn oldest(log: &Log) -> Option<Segment> {
+    log.lock().unstored.front().cloned()
 }
 
 /// Pushes `sizes.len()` outputs, storing what is frozen if `store` says so; returns the log
@@ -19,9 +25,9 @@ fn filled(sizes: &[usize], store: impl Fn(usize) -> bool) -> (Log, Vec<Segment>)
         let data = format!("\"{}\"", "x".repeat(*size));
         log.push(1, Field::Output, data.as_bytes()).unwrap();
         while store(at)
-            && let Some(segment) = log.all_unstored().first()
+            && let Some(segment) = oldest(&log)
         {
-            stored.push(segment.clone());
+            stored.push(segment);
             log.mark_stored(1);
         }
     }
@@ -38,7 +44,7 @@ proptest! {
         // Often enough that the store is never too far behind for one more.
         let (log, stored) = filled(&sizes, |at| stored_at[at] || at % 3 == 0);
         log.close();
-        let last = log.last_segment(b"{}");
+        let (_, last) = log.rest_with_end(b"{}");
         log.finish(last);
         let runtime = Builder::new_current_thread().build().unwrap();
         let mut position = Position::after(from);
@@ -141,8 +147,8 @@ async fn what_settles_is_stored() {
     log.push(1, Field::Output, b"1").unwrap();
     let (settled, segments) = tokio::join!(
         async {
-            log.settled().await;
-            log.all_unstored().len()
+            log.settled(1).await.unwrap();
+            log.rest().len()
         },
         async {
             let segments = log.unstored().await.unwrap();
@@ -171,6 +177,16 @@ fn an_attempt_that_is_over_adds_nothing_to_the_next_one() {
     log.close();
     log.open(2);
     assert_eq!(log.push(1, Field::Output, b"1"), Err(Refused::Closed));
+    assert_eq!(log.settled(1).now_or_never(), Some(Err(Refused::Closed)));
+}
+
+#[test]
+fn the_end_is_stored_with_all_that_is_not_yet() {
+    let (log, stored) = filled(&[70_000, 1], |_| false);
+    log.close();
+    let (rest, last) = log.rest_with_end(b"{}");
+    assert_eq!(rest.iter().map(|segment| segment.last).collect::<Vec<_>>(), [1, 3]);
+    assert!(stored.is_empty() && last.last == 3 && last.offset == rest[0].end().offset.unwrap());
 }
 
 /// A future under test, with a waker that counts.
