@@ -331,15 +331,8 @@ impl Router {
                 Ok(Accepted::Existing(id)) => return drop(tell.send(Ok(Err(id)))),
                 Err(error) => return drop(tell.send(Err(store_failed(error)))),
             }
-            let owned = Owned::new(new.clone());
-            if new.look(|record| record.idempotency_key.is_some()) {
-                // Whoever asks again is to find it running, not cancelled.
-                owned.keep();
-                let _ = tell.send(Ok(Ok(Owned::new(new.clone()))));
-            } else {
-                // If the caller has gone, this drops what it would own, and so cancels the job.
-                let _ = tell.send(Ok(Ok(owned)));
-            }
+            // If the caller has gone, this drops what it would own, and so cancels the job.
+            let _ = tell.send(Ok(Ok(Owned::by_request(new.clone()))));
             new.run(router, run).await;
         };
         {

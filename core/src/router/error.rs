@@ -186,3 +186,19 @@ fn list(errors: &[InputError]) -> String {
         errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect();
     lines.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_told_to_come_back_is_told_when() {
+        let busy =
+            |after| RouterError::TooManyJobs { operation: "echo".into(), retry_after: after };
+        let after = Duration::from_millis(2_500);
+        assert_eq!(busy(after).problem().retry_after(), Some(after));
+        let store = RouterError::Store(StoreError::Unavailable(String::new()));
+        assert!(store.problem().retry_after().is_some());
+        assert!(RouterError::KeyTaken(String::new()).problem().retry_after().is_none());
+    }
+}

@@ -16,6 +16,13 @@ impl Owned {
         Self { job, kept: false }
     }
 
+    /// The job of a request that is being answered. One with an idempotency key stays: whoever asks
+    /// again is to find it running, not cancelled.
+    pub(crate) fn by_request(job: Arc<Job>) -> Self {
+        let kept = job.look(|record| record.idempotency_key.is_some());
+        Self { job, kept }
+    }
+
     pub(crate) fn job(&self) -> &Job {
         &self.job
     }

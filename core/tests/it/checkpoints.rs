@@ -1,12 +1,16 @@
 //! What a job keeps over its attempts.
 
+use std::time::Duration;
+
+use bytesize::ByteSize;
 use serde_json::json;
 use skep::job::JobState;
+use skep::problem::Code;
 use skep::store::Store;
 
 use crate::restart::Disk;
 use crate::signal::signal;
-use crate::support::{create, end, failure, within};
+use crate::support::{create, end, failure, router_with, within};
 
 #[tokio::test]
 async fn a_job_goes_on_from_its_checkpoint_after_an_error_and_after_the_servers_death() {
@@ -33,6 +37,37 @@ async fn a_step_runs_once_over_all_attempts() {
     assert_eq!(receipt.get(), "\"receipt 1\"");
     assert_eq!(signal("pay_once/paid").count(), 1);
     assert_eq!(signal("pay_once/attempts").count(), 3);
+}
+
+#[tokio::test]
+async fn what_is_done_while_the_server_stops_is_not_done_again() {
+    let disk = Disk::new();
+    let router = disk.router().await;
+    let job = create(&router, "pay_late", json!({})).await;
+    within(signal("pay_late/begun").reached(1)).await;
+    within(router.shutdown(Duration::ZERO)).await;
+    let router = disk.router().await;
+    let JobState::Succeeded(result) = end(&router, job).await else { panic!("it fails") };
+    assert_eq!(result.get(), r#"["receipt 1","and here"]"#);
+    assert_eq!((signal("pay_late/paid").count(), signal("pay_late/more").count()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_a_job_keeps_is_no_larger_than_its_log_may_be() {
+    let router = router_with(|config| config.jobs.max_log = ByteSize::kib(4)).await;
+    let job = create(&router, "keep_much", json!({})).await;
+    let problem = failure(&router, job).await;
+    assert!(problem.is(Code::OutputTooLarge), "{problem:?}");
+    // The fifth was taken, and could not be kept.
+    assert_eq!(signal("keep_much/steps").count(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_over_keeps_nothing_any_more() {
+    let router = router_with(|_| {}).await;
+    let job = create(&router, "keep_late", json!({})).await;
+    let JobState::Succeeded(kept) = end(&router, job).await else { panic!("it fails") };
+    assert_eq!(kept.get(), "\"first\"");
 }
 
 #[tokio::test]
@@ -81,6 +116,60 @@ mod operations {
             return Err(OperationError::message("again"));
         }
         Ok(receipt)
+    }
+
+    /// Pay when the server stops, say so, and take one step more.
+    #[skep::operation(idempotent)]
+    async fn pay_late(job: &JobContext) -> Result<(String, String)> {
+        let receipt = job
+            .step("pay", async || {
+                signal("pay_late/begun").fire();
+                job.cancelled().await;
+                signal("pay_late/paid").fire();
+                Ok(format!("receipt {}", job.attempt()))
+            })
+            .await?;
+        if job.attempt() == 1 {
+            assert!(job.checkpoint(&"and here").await.is_err());
+        }
+        job.step("more", async || {
+            signal("pay_late/more").fire();
+            Ok(())
+        })
+        .await?;
+        Ok((receipt, job.restored().await?.unwrap_or_default()))
+    }
+
+    /// Keep a kilobyte, and another one.
+    #[skep::operation(idempotent)]
+    async fn keep_much(job: &JobContext) -> Result<()> {
+        for step in 0..10 {
+            job.step(&step.to_string(), async || {
+                signal("keep_much/steps").fire();
+                Ok("x".repeat(1_000))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Leave a task behind in the first attempt that keeps something in the second one.
+    #[skep::operation(idempotent, retry(attempts = 2, backoff = "1ms"))]
+    async fn keep_late(job: &JobContext) -> Result<Option<String>> {
+        if job.attempt() == 1 {
+            job.checkpoint(&"first").await?;
+            let job = job.clone();
+            tokio::spawn(async move {
+                signal("keep_late/second").reached(1).await;
+                assert!(job.checkpoint(&"late").await.is_err());
+                assert!(job.step("late", async || Ok(())).await.is_err());
+                signal("keep_late/refused").fire();
+            });
+            return Err(OperationError::message("again"));
+        }
+        signal("keep_late/second").fire();
+        signal("keep_late/refused").reached(1).await;
+        job.restored().await
     }
 
     /// Use a step's name twice.

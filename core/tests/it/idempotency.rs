@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use skep::job::{Caller, JobState};
 use skep::problem::Code;
+use skep::store::JobQuery;
 use skep::{JobRequest, RouterError};
 
 use crate::restart::Disk;
@@ -33,6 +34,19 @@ async fn many_requests_of_one_key_are_one_job() {
     let again = router.create_job(keyed(json!({ "value": 1 }))).await.unwrap();
     assert_eq!(again.id, job);
     assert!(again.state.is_end());
+}
+
+#[tokio::test]
+async fn a_keyed_job_goes_on_when_its_caller_leaves_before_it_is_accepted() {
+    let router = router().await;
+    {
+        // Dropped when the job has been handed to its task, and not yet been accepted.
+        let create = router.create_job(keyed(json!({ "value": 1 })));
+        assert!(futures_util::FutureExt::now_or_never(create).is_none());
+    }
+    let job = router.create_job(keyed(json!({ "value": 1 }))).await.unwrap().id;
+    assert!(matches!(end(&router, job).await, JobState::Succeeded(_)));
+    assert_eq!(router.jobs(&JobQuery::newest(10)).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -96,6 +96,7 @@ async fn a_job_that_may_not_run_twice_ends_as_interrupted_and_keeps_its_output()
     let router = disk.router().await;
     let problem = failure(&router, job).await;
     assert!(problem.is(Code::Interrupted), "{problem:?}");
+    assert_eq!(router.job(job).await.unwrap().attempt, 1);
     let events = events(&router, job, 0).await;
     assert!(events.iter().any(|event| event.kind == EventKind::Output(json!("before"))));
     assert_eq!(attempts(&events), [1]);
@@ -121,7 +122,55 @@ async fn a_job_that_had_not_begun_runs_whatever_its_operation_is() {
     for job in jobs {
         assert!(matches!(end(&router, job).await, JobState::Succeeded(_)));
         assert_eq!(router.job(job).await.unwrap().attempt, 1);
+        // The first life told that it's queued, under an id that isn't used again. So did perhaps
+        // another one, and this one says the same in the same place, though it needn't wait.
+        let told: Vec<_> = events(&router, job, 0).await.into_iter().map(|e| e.kind).collect();
+        let state = |state: &str| EventKind::State { state: state.to_owned(), attempt: 1 };
+        assert_eq!(told[..2], [state("queued"), state("running")]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn jobs_that_waited_keep_their_order() {
+    let disk = Disk::new();
+    let jobs = disk
+        .crash_after(async |router| {
+            create(&router, "wait_alone", json!({ "key": "order" })).await;
+            let mut jobs = Vec::new();
+            for _ in 0..200 {
+                jobs.push(create(&router, "wait_alone", json!({ "key": "order" })).await);
+            }
+            jobs
+        })
+        .await;
+    signal("order/go").fire();
+    let router = disk.router().await;
+    let mut started = Vec::new();
+    for job in jobs {
+        end(&router, job).await;
+        started.push(router.job(job).await.unwrap().started_at.unwrap());
+    }
+    assert!(started.is_sorted(), "{started:?}");
+}
+
+#[tokio::test]
+async fn a_job_under_suspicion_holds_no_place_while_it_waits_for_its_last_attempt() {
+    let disk = Disk::new();
+    let life = async |router: Router| {
+        for _ in 0..2 {
+            create(&router, "hang_up_to", json!({ "attempt": 99, "key": "suspects" })).await;
+        }
+        within(signal("suspects/hangs").reached(2)).await;
+    };
+    disk.crash_after(life).await;
+    let change = |config: &mut Config| {
+        config.jobs.max_attempts = 2;
+        config.jobs.max_running = 2;
+    };
+    let router = disk.router_with(change).await;
+    within(signal("suspects/hangs").reached(3)).await;
+    within(router.call("echo", json!({ "value": 1 }))).await.unwrap();
+    assert_eq!(signal("suspects/hangs").count(), 3);
 }
 
 #[tokio::test]
@@ -207,16 +256,22 @@ async fn a_caller_runs_again_and_calls_anew() {
 #[tokio::test]
 async fn a_job_whose_operation_is_not_served_waits_for_a_server_that_has_it() {
     let disk = Disk::new();
+    let life = disk.clone();
     let job = disk
-        .crash_after(async |router| {
+        .crash_after(async move |router| {
             let job = create(&router, "hang_up_to", json!({ "attempt": 1, "key": "left" })).await;
             within(signal("left/hangs").reached(1)).await;
+            stored(&life, job).await;
             job
         })
         .await;
     let without = Router::start(Config::default(), Linked::default(), disk.0.clone());
-    drop(without.await.unwrap());
-    assert!(!disk.0.job(job).await.unwrap().unwrap().state.is_end());
+    let without = without.await.unwrap();
+    assert!(!without.job(job).await.unwrap().state.is_end());
+    // What it put out before can be read.
+    let told = events(&without, job, 0).await;
+    assert!(told.iter().any(|event| event.kind == EventKind::Output(json!(1))), "{told:?}");
+    drop(without);
     let router = disk.router().await;
     assert!(matches!(end(&router, job).await, JobState::Succeeded(_)));
 }
@@ -254,6 +309,23 @@ async fn a_graceful_restart_costs_an_idempotent_job_an_attempt_and_a_waiting_one
     assert!(matches!(end(&router, scheduled).await, JobState::Succeeded(_)));
 }
 
+#[tokio::test]
+async fn a_job_that_is_cancelled_while_its_server_stops_does_not_go_on() {
+    let disk = Disk::new();
+    let router = disk.router().await;
+    let job = create(&router, "outstay", json!({})).await;
+    within(signal("outstay/begun").reached(1)).await;
+    let cancel = async {
+        signal("outstay/told").reached(1).await;
+        router.cancel_job(job).await
+    };
+    let ((), cancelled) =
+        within(async { tokio::join!(router.shutdown(Duration::ZERO), cancel) }).await;
+    cancelled.expect("it's not too late");
+    let router = disk.router().await;
+    assert!(matches!(end(&router, job).await, JobState::Cancelled));
+}
+
 mod operations {
     use skep::prelude::*;
 
@@ -275,6 +347,15 @@ mod operations {
     async fn emit_and_hang(key: String, job: &JobContext) -> Result<()> {
         job.emit("before").await?;
         signal(&format!("{key}/hangs")).fire();
+        std::future::pending().await
+    }
+
+    /// Ignore that it's to stop.
+    #[skep::operation(idempotent)]
+    async fn outstay(job: &JobContext) -> Result<()> {
+        signal("outstay/begun").fire();
+        job.cancelled().await;
+        signal("outstay/told").fire();
         std::future::pending().await
     }
 

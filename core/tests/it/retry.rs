@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::json;
 use skep::job::{EventKind, JobState, StateName};
 use skep::store::Store;
+use skep::{JobId, Router};
 use tokio::time::Instant;
 
 use crate::restart::Disk;
 use crate::signal::signal;
 use crate::support::{create, end, events, failure, router, within};
+
+/// Waits until a job waits for its next attempt.
+async fn queued(router: &Router, job: JobId) {
+    while router.job(job).await.unwrap().state.name() != StateName::Queued {
+        tokio::task::yield_now().await;
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_fails_is_tried_again_and_its_log_tells_of_each_attempt() {
@@ -67,10 +76,9 @@ async fn an_error_may_say_when_to_try_again() {
     let begun = Instant::now();
     let input = json!({ "key": "later", "failures": 1, "status": 429, "retry_after": 90 });
     let job = create(&router, "flaky", input).await;
-    while router.job(job).await.unwrap().state.name() != StateName::Queued {
-        tokio::task::yield_now().await;
-    }
-    tokio::time::sleep(Duration::from_secs(100)).await;
+    within(queued(&router, job)).await;
+    let early = router.wait(job, Duration::from_secs(89)).await.unwrap();
+    assert_eq!(early.state.name(), StateName::Queued);
     assert!(matches!(end(&router, job).await, JobState::Succeeded(_)));
     assert!(begun.elapsed() >= Duration::from_secs(90));
 }
@@ -80,9 +88,7 @@ async fn a_job_may_be_cancelled_between_two_attempts() {
     let router = router().await;
     let input = json!({ "key": "between", "failures": 1, "retry_after": 3_600 });
     let job = create(&router, "flaky", input).await;
-    while router.job(job).await.unwrap().state.name() != StateName::Queued {
-        tokio::task::yield_now().await;
-    }
+    within(queued(&router, job)).await;
     router.cancel_job(job).await.unwrap();
     assert!(matches!(end(&router, job).await, JobState::Cancelled));
     assert_eq!(signal("between").count(), 1);
@@ -117,7 +123,7 @@ async fn a_pause_between_attempts_goes_on_after_the_servers_death() {
     let life = disk.clone();
     let job = disk
         .crash_after(async move |router| {
-            let input = json!({ "key": "pause", "failures": 1, "retry_after": 1 });
+            let input = json!({ "key": "pause", "failures": 1, "retry_after": 1, "status": 503 });
             let job = create(&router, "flaky", input).await;
             within(async {
                 while life.0.job(job).await.unwrap().unwrap().attempt != 2 {
@@ -128,8 +134,13 @@ async fn a_pause_between_attempts_goes_on_after_the_servers_death() {
             job
         })
         .await;
+    let until = disk.0.job(job).await.unwrap().unwrap().run_at.expect("it pauses");
+    // A graceful stop in the pause costs no more than a crash.
+    within(disk.router().await.shutdown(Duration::ZERO)).await;
+    assert_eq!(disk.0.job(job).await.unwrap().unwrap().run_at, Some(until));
     let router = disk.router().await;
     assert!(matches!(end(&router, job).await, JobState::Succeeded(_)));
+    assert!(Timestamp::now() >= until);
     let record = router.job(job).await.unwrap();
     assert_eq!((record.attempt, record.crashes), (2, 0));
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use serde_json::json;
-use skep::job::{End, Event, EventKind, JobState, StateName};
+use skep::job::{End, Event, EventKind, JobState, Start, StateName};
 use skep::problem::Code;
 use skep::store::JobQuery;
 use skep::{JobId, JobRequest};
 
 use crate::signal::signal;
-use crate::support::{create, end, router, within};
+use crate::support::{create, end, router, router_with, within};
 
 #[tokio::test]
 async fn a_job_is_made_and_its_events_are_a_stream() {
@@ -90,6 +90,64 @@ async fn jobs_are_listed_newest_first_by_filter_and_in_pages() {
     let states: Vec<_> = router.jobs(&JobQuery::newest(2)).await.unwrap();
     assert_eq!(states[0].state.as_str(), "running");
     signal("list/go").fire();
+}
+
+#[tokio::test]
+async fn live_and_ended_jobs_are_listed_together_as_they_stand() {
+    let router = router_with(|config| config.jobs.max_running = 1).await;
+    let ended = create(&router, "fail_with_code", json!({})).await;
+    end(&router, ended).await;
+    let running = create(&router, "wait_for_go", json!({ "key": "together" })).await;
+    within(signal("together/started").reached(1)).await;
+    // The store has it as scheduled until it runs.
+    let mut request = JobRequest::new("echo", json!({ "value": 1 }));
+    request.start = Start::At(jiff::Timestamp::UNIX_EPOCH);
+    let queued = router.create_job(request).await.unwrap().id;
+    within(async {
+        while router.job(queued).await.unwrap().state.name() != StateName::Queued {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for (states, expected) in [
+        (vec![StateName::Queued, StateName::Failed], vec![queued, ended]),
+        (vec![StateName::Scheduled, StateName::Failed], vec![ended]),
+        (vec![StateName::Running, StateName::Failed], vec![running, ended]),
+        (vec![], vec![queued, running, ended]),
+    ] {
+        let mut query = JobQuery::newest(10);
+        query.states.clone_from(&states);
+        let listed = router.jobs(&query).await.unwrap();
+        assert_eq!(listed.iter().map(|job| job.id).collect::<Vec<_>>(), expected, "{states:?}");
+        assert!(states.is_empty() || listed.iter().all(|job| states.contains(&job.state)));
+        for job in listed {
+            assert_eq!(job.last_event, router.job(job.id).await.unwrap().last_event);
+        }
+    }
+    signal("together/go").fire();
+}
+
+#[tokio::test]
+async fn pages_stay_as_they_are_while_jobs_come_and_go() {
+    let router = router().await;
+    let mut jobs = Vec::new();
+    for _ in 0..30 {
+        jobs.push(create(&router, "wait_for_go", json!({ "key": "pages" })).await);
+    }
+    jobs.reverse();
+    let (mut listed, mut query) = (Vec::new(), JobQuery::newest(7));
+    loop {
+        let page = router.jobs(&query).await.unwrap();
+        let Some(last) = page.last() else { break };
+        query.before = Some(last.id);
+        listed.extend(page.iter().map(|job| job.id));
+        // Some come, and these and others end.
+        within(router.call("echo", json!({ "value": 1 }))).await.unwrap();
+        router.cancel_job(page[0].id).await.unwrap();
+        end(&router, page[0].id).await;
+        router.cancel_job(jobs[29]).await.ok();
+    }
+    assert_eq!(listed, jobs);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use skep::store::{MemoryStore, Store};
 use skep::testing::{Fault, FaultyStore, StoreCall};
 use skep::{Config, JobRequest, Router};
 
+use crate::restart::Disk;
 use crate::signal::signal;
 use crate::support::{create, end, events, frames, router_on, within};
 
@@ -142,6 +143,32 @@ async fn a_store_that_stays_down_does_not_hold_up_the_shutdown() {
     store.set_down(true);
     let shutdown = router.shutdown(Duration::from_secs(1));
     tokio::time::timeout(Duration::from_mins(1), shutdown).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_could_not_begin_before_its_server_stopped_begins_in_the_next_one() {
+    let disk = Disk::new();
+    let down = Arc::new(AtomicBool::new(false));
+    let is_down = down.clone();
+    let store = FaultyStore::new(disk.0.clone(), move |call| match call {
+        StoreCall::Update if is_down.load(Ordering::SeqCst) => Fault::Fails,
+        _ => Fault::None,
+    });
+    let mut config = Config::default();
+    config.jobs.max_running = 1;
+    let router = router_on(Arc::new(store), config).await;
+    let first = create(&router, "wait_for_go", json!({ "key": "begin" })).await;
+    let second = create(&router, "hello", json!({ "name": "Ada" })).await;
+    down.store(true, Ordering::SeqCst);
+    signal("begin/go").fire();
+    end(&router, first).await;
+    settle().await;
+    down.store(false, Ordering::SeqCst);
+    within(router.shutdown(Duration::ZERO)).await;
+
+    let router = disk.router().await;
+    assert!(matches!(end(&router, second).await, JobState::Succeeded(_)));
+    assert_eq!(router.job(second).await.unwrap().attempt, 1);
 }
 
 /// Emit 2,000 KiB in as many events; `KEY/emitted` counts them, `KEY/failed` says that one failed.
