@@ -14,6 +14,7 @@ mod outcome;
 mod record;
 mod run;
 mod stream;
+mod turn;
 
 pub(crate) use self::context::Attempt;
 pub use self::context::{ChildStream, JobContext};
@@ -26,6 +27,7 @@ pub(crate) use self::outcome::{NotAgain, crashed};
 pub use self::record::{
     Caller, JobRecord, JobRequest, JobState, JobSummary, Priority, Start, StateName,
 };
-pub(crate) use self::run::{Queued, Run, Wait};
+pub(crate) use self::run::Run;
 pub(crate) use self::stream::Source;
 pub use self::stream::{EventStream, FrameReader};
+pub(crate) use self::turn::{Queued, Wait};

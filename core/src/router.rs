@@ -408,7 +408,7 @@ impl Router {
     ) -> Option<impl Future<Output = Option<OwnedSemaphorePermit>> + use<>> {
         let is_last = crashes > 0 && crashes + 1 >= self.inner.config.max_attempts;
         let alone = self.inner.alone.clone();
-        is_last.then(|| async { alone.acquire_owned().await.ok() })
+        is_last.then_some(async { alone.acquire_owned().await.ok() })
     }
 
     /// Starts a job, called by `parent` if there's one, whose request has no idempotency key.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
@@ -15,6 +14,7 @@ use crate::clock;
 use crate::job::handler::{Handled, Running};
 use crate::job::live::{Job, Stop, until};
 use crate::job::outcome::end_data;
+use crate::job::turn::{Queued, Seat, Turn, Wait};
 use crate::job::{Attempt, JobContext, JobState};
 use crate::problem::Problem;
 use crate::router::Router;
@@ -29,9 +29,6 @@ const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::
 /// How much of an author's error is told between two attempts, bytes: the log's limit doesn't count it.
 const MAX_TOLD: usize = 1024;
 
-/// How often a job that waits for its time looks at the clock, which may be set meanwhile.
-const CLOCK_LOOK: Duration = Duration::from_secs(30);
-
 /// What a job is run with, beside what it is.
 pub(crate) struct Run {
     /// The input, if it's read already.
@@ -41,43 +38,6 @@ pub(crate) struct Run {
     /// Whether the store knows that the job's next attempt runs.
     pub(crate) is_begun: bool,
     pub(crate) queued: Queued,
-}
-
-/// Whether the log is to say that the job is queued for its next attempt.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Queued {
-    /// If it has to wait.
-    IfItWaits,
-    /// In any case: a process before this one may have said so under the same id.
-    Always,
-    /// It does already.
-    Told,
-}
-
-/// What a job waits for before it wants a place.
-#[derive(Clone, Copy)]
-pub(crate) enum Wait {
-    Nothing,
-    FirstReader,
-    Until(Timestamp),
-    For(Duration),
-}
-
-/// What waiting comes to.
-enum Turn {
-    Run(Seat),
-    /// The job is to stop.
-    Stopped,
-    /// The server goes down; another process goes on with the job.
-    Left,
-}
-
-/// What a job has when it's its turn.
-struct Seat {
-    /// Held as long as the handler really runs, even if nobody waits for it.
-    place: Place,
-    /// Held for the attempt: a handler that never returns must not keep others waiting.
-    alone: Option<OwnedSemaphorePermit>,
 }
 
 /// What an attempt comes to.
@@ -112,81 +72,6 @@ impl Job {
     pub(crate) async fn end_at_once(self: Arc<Self>, router: Router, state: JobState) {
         self.end(&router, state).await;
         router.forget(self.id);
-    }
-
-    /// Waits until the job may run.
-    async fn turn(&self, router: &Router, run: &mut Run) -> Turn {
-        let deadline = self.parent.as_ref().and_then(|parent| parent.deadline);
-        tokio::select! {
-            // In this order, so that a job that was cancelled in time never runs.
-            biased;
-            () = self.cancel.cancelled() => Turn::Stopped,
-            () = router.left(), if router.is_durable() && self.parent.is_none() && !run.is_begun => {
-                if self.outlives_owner() {
-                    return Turn::Left;
-                }
-                self.stop(Stop::Shutdown);
-                Turn::Stopped
-            }
-            () = until(deadline) => {
-                self.stop(Stop::Deadline);
-                Turn::Stopped
-            }
-            seat = self.seat(router, run) => seat.map_or(Turn::Stopped, Turn::Run),
-        }
-    }
-
-    /// Waits for what the job waits for, and for its places. `None` if that doesn't come.
-    async fn seat(&self, router: &Router, run: &mut Run) -> Option<Seat> {
-        if let Err(reason) = self.due(router, run.wait).await {
-            self.stop(reason);
-            return None;
-        }
-        // Before it has a place: who waits here holds none that another job could use.
-        let alone = match router.alone(self.look(|record| record.crashes)) {
-            None => None,
-            Some(turn) => {
-                self.tell_queued(run);
-                turn.await
-            }
-        };
-        run.ticket.enqueue();
-        if run.queued == Queued::Always || !run.ticket.is_held() {
-            self.tell_queued(run);
-        }
-        Some(Seat { place: run.ticket.place().await, alone })
-    }
-
-    /// Waits for the job's time, or its first reader. Gives the reason to stop if that won't come.
-    async fn due(&self, router: &Router, wait: Wait) -> Result<(), Stop> {
-        let due = async {
-            match wait {
-                Wait::Nothing => {}
-                Wait::Until(at) => sleep_until_clock(at).await,
-                Wait::For(pause) => sleep(pause).await,
-                Wait::FirstReader => {
-                    let ttl = router.config().unclaimed_ttl;
-                    let claimed = timeout(ttl, self.claimed.notified()).await;
-                    return claimed.map_err(|_| Stop::Requested);
-                }
-            }
-            Ok(())
-        };
-        tokio::select! {
-            biased;
-            due = due => due,
-            // Its time won't come while this process lives, and with it goes the job.
-            () = router.left(), if !router.is_durable() && !matches!(wait, Wait::For(_)) => {
-                Err(Stop::Shutdown)
-            }
-        }
-    }
-
-    fn tell_queued(&self, run: &mut Run) {
-        if run.queued != Queued::Told {
-            run.queued = Queued::Told;
-            self.enter(JobState::Queued);
-        }
     }
 
     /// What follows for a job that is stopped before its handler runs. The store may have it that
@@ -378,7 +263,7 @@ impl Job {
         let ends = async {
             self.cancel.cancelled().await;
             if self.stopped() == Some(Stop::Shutdown) {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {
@@ -390,7 +275,7 @@ impl Job {
     }
 
     /// Whether nobody's leaving cancels the job: another process may go on with it.
-    fn outlives_owner(&self) -> bool {
+    pub(super) fn outlives_owner(&self) -> bool {
         self.parent.is_none() && !self.look(|record| record.attached)
     }
 
@@ -473,13 +358,4 @@ impl Job {
 /// A text that is told in passing.
 fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TOLD)]
-}
-
-/// Sleeps until the clock shows `at`, even if the clock is set meanwhile.
-async fn sleep_until_clock(at: Timestamp) {
-    while let Ok(left) = Duration::try_from(at.duration_since(Timestamp::now()))
-        && !left.is_zero()
-    {
-        sleep(left.min(CLOCK_LOOK)).await;
-    }
 }

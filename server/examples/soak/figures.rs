@@ -136,9 +136,8 @@ async fn rate(http: &Client, server: &Server, count: u64) -> Result<f64> {
 async fn queue(http: &Client, directory: &Path, count: usize) -> Result<()> {
     println!("\n{count} jobs that wait for a place:");
     let directory = directory.join("queue");
-    let configuration = format!(
-        "[server]\nstore = \"sqlite\"\n[jobs]\nmax_running = 1\nmax_queued = {count}\n"
-    );
+    let configuration =
+        format!("[server]\nstore = \"sqlite\"\n[jobs]\nmax_running = 1\nmax_queued = {count}\n");
     let server = start(&directory, &configuration)?;
     let jobs = format!("{}/v1/jobs", server.url);
     // It has the only place, for longer than this takes.

@@ -44,10 +44,7 @@ impl Reader {
     fn expect(&mut self) {
         let id = self.next;
         let frame = match id {
-            1 => format!(
-                "id: 1\nevent: state\ndata: {}\n\n",
-                r#"{"state":"running","attempt":1}"#
-            ),
+            1 => format!("id: 1\nevent: state\ndata: {}\n\n", r#"{"state":"running","attempt":1}"#),
             _ if id <= EVENTS + 1 => format!("id: {id}\ndata: \"{}\"\n\n", self.value),
             _ if id == EVENTS + 2 => format!(
                 "id: {id}\nevent: end\ndata: {{\"state\":\"succeeded\",\"result\":{{\"count\":{EVENTS}}}}}\n\n"
