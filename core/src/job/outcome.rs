@@ -46,7 +46,13 @@ impl Job {
             Stop::Deadline => self.timed_out(),
             Stop::OutputTooLarge => self.output_too_large(),
             Stop::Shutdown => {
-                let detail = format!("the server went down while `{name}` ran; start it again");
+                let detail = match self.look(|record| record.started_at) {
+                    None => format!("the server went down before `{name}` ran; start it again"),
+                    Some(_) => format!(
+                        "the server went down while `{name}` ran; look at what it has done, then \
+                         start it again"
+                    ),
+                };
                 Problem::new(Code::Interrupted, detail)
             }
         };
