@@ -8,8 +8,8 @@ use rusqlite::Connection;
 use skep::JobId;
 
 use crate::error::OpenError;
-use crate::log_files;
 use crate::open::{DATABASE, open_to_look};
+use crate::{forget, log_files};
 
 /// Copies the store of `data_dir` into `to`, which is a data directory then; says what it copied.
 ///
@@ -134,22 +134,12 @@ fn is_kept(db: &Connection, job: JobId) -> rusqlite::Result<bool> {
 
 /// Forgets a job, as the server did while it was being copied.
 fn forget(db: &Connection, job: JobId) -> rusqlite::Result<()> {
-    let id = [job.as_bytes()];
     let transaction = db.unchecked_transaction()?;
+    let gone = forget::forget(&transaction, job)?;
     transaction.execute(
-        "UPDATE totals SET ended = ended - 1, bytes = bytes \
-         - (SELECT octet_length(input) FROM inputs WHERE job = ?1) \
-         - (SELECT coalesce(octet_length(outcome), 0) FROM jobs WHERE id = ?1) \
-         - (SELECT max(start + size) FROM segments WHERE job = ?1)",
-        id,
+        "UPDATE totals SET bytes = bytes - ?1, ended = ended - ?2",
+        (gone.bytes, gone.has_ended),
     )?;
-    for table in [
-        "DELETE FROM jobs WHERE id = ?1",
-        "DELETE FROM inputs WHERE job = ?1",
-        "DELETE FROM segments WHERE job = ?1",
-    ] {
-        transaction.execute(table, id)?;
-    }
     transaction.commit()
 }
 

@@ -6,6 +6,6 @@ mod log;
 mod sweep;
 
 pub(crate) use self::documents::{Delete, Put};
-pub(crate) use self::jobs::{Accept, Cancel, Checkpoint, End, Update, keys_since};
+pub(crate) use self::jobs::{Accept, Cancel, Checkpoint, End, Update};
 pub(crate) use self::log::Append;
 pub(crate) use self::sweep::{Orphans, Step};

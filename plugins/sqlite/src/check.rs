@@ -11,6 +11,7 @@ use skep::JobId;
 use crate::error::{Failure, OpenError};
 use crate::log_files;
 use crate::open::{DATABASE, open_to_look};
+use crate::query::has_log_file;
 use crate::reader::in_snapshot;
 use crate::rows::{self, FIRST_END};
 use crate::schema;
@@ -147,7 +148,8 @@ impl Check<'_> {
         match File::open(log_files::path(&self.logs, job)) {
             Ok(file) => log.file = Some(file),
             // Forgotten since the snapshot was taken.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.has_file(job)? => {}
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && !has_log_file(self.now, job)? => {}
             Err(error) => self.find(format!("the log file of job {job}: {error}")),
         }
         Ok(log)
@@ -188,14 +190,6 @@ impl Check<'_> {
         Ok(is_whole.then_some(()).ok_or_else(what))
     }
 
-    /// Whether a job has a log file now.
-    fn has_file(&self, job: JobId) -> Result<bool, Failure> {
-        let mut found = self
-            .now
-            .prepare_cached("SELECT 1 FROM segments WHERE job = ?1 AND bytes IS NULL LIMIT 1")?;
-        Ok(found.exists([job.as_bytes()])?)
-    }
-
     /// Log files that belong to no job, which isn't damage.
     fn orphans(&self) -> Result<Vec<JobId>, Failure> {
         let mut orphans = Vec::new();
@@ -203,7 +197,7 @@ impl Check<'_> {
             let path = self.logs.join(shard);
             let jobs = log_files::jobs_in(&path);
             for job in jobs.map_err(|source| Failure::Log { path, source })? {
-                if !self.has_file(job)? {
+                if !has_log_file(self.now, job)? {
                     orphans.push(job);
                 }
             }

@@ -12,7 +12,8 @@
 //! - `store.rs`: [`SqliteStore`], each call to the writer or to the readers
 //! - `writer.rs`: the thread that gathers calls into commits; `writer/transaction.rs`: one commit;
 //!   `writer/database_log.rs`: what bounds the database's own log
-//! - `change/`: what a commit does for each call; `change/sweep.rs`: what is no longer kept
+//! - `change/`: what a commit does for each call; `change/sweep.rs`, `forget.rs`: what is no
+//!   longer kept
 //! - `reader.rs`: connections that read; `query.rs` and `log_reader.rs`: what they read
 //! - `log_files.rs`: the files of long logs
 //! - `rows.rs`: records as rows; `schema.rs`: the tables, and older versions of them
@@ -55,6 +56,7 @@ mod backup;
 mod change;
 mod check;
 mod error;
+mod forget;
 mod lock;
 mod log_files;
 mod log_reader;

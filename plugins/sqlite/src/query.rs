@@ -6,9 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use serde_json::value::RawValue;
 use skep::JobId;
 use skep::job::{JobRecord, JobSummary, StateName};
-use skep::store::{Claimed, Document, JobQuery};
+use skep::store::{Claimed, Document, IDEMPOTENCY_KEY_TTL, JobQuery};
 
-use crate::change::keys_since;
 use crate::error::Failure;
 use crate::rows::{self, FIRST_END, RECORD, RECORD_COLUMNS, SUMMARY, micros, state_number};
 
@@ -53,10 +52,23 @@ pub(crate) fn job(db: &Connection, id: JobId) -> Result<Option<JobRecord>, Failu
     rows.next()?.map(rows::record).transpose()
 }
 
+/// The job that has `key`, if the key still counts.
 pub(crate) fn keyed(db: &Connection, key: &str) -> Result<Option<JobId>, Failure> {
     let mut found = db.prepare_cached("SELECT job FROM keys WHERE key = ?1 AND created_at > ?2")?;
     let id = found.query_row((key, keys_since()), |row| row.get(0)).optional()?;
     Ok(id.map(JobId::from_bytes))
+}
+
+/// When the oldest of the keys that still count was accepted.
+pub(crate) fn keys_since() -> i64 {
+    Timestamp::now().checked_sub(IDEMPOTENCY_KEY_TTL).map_or(i64::MIN, micros)
+}
+
+/// Whether a job's log has a file of its own.
+pub(crate) fn has_log_file(db: &Connection, id: JobId) -> rusqlite::Result<bool> {
+    let mut found =
+        db.prepare_cached("SELECT 1 FROM segments WHERE job = ?1 AND bytes IS NULL LIMIT 1")?;
+    found.exists([id.as_bytes()])
 }
 
 /// The newest jobs that `query` asks for. Where it asks for states or for an operation, each state's

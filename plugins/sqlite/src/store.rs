@@ -35,7 +35,8 @@ pub struct SqliteStore {
     logs: PathBuf,
     /// The jobs that hadn't ended when the store was opened and that nobody has taken over yet.
     unclaimed: Mutex<VecDeque<JobId>>,
-    orphans: Arc<Orphans>,
+    /// How far the sweep has looked for files without a job.
+    orphans: Mutex<Orphans>,
 }
 
 impl SqliteStore {
@@ -59,7 +60,7 @@ impl SqliteStore {
             feed,
             logs,
             unclaimed: Mutex::new(unclaimed.into()),
-            orphans: Arc::new(Orphans::unknown()),
+            orphans: Mutex::default(),
         })
     }
 
@@ -70,6 +71,10 @@ impl SqliteStore {
 
     fn unclaimed(&self) -> MutexGuard<'_, VecDeque<JobId>> {
         self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn orphans(&self) -> MutexGuard<'_, Orphans> {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,6 +181,9 @@ impl Store for SqliteStore {
     }
 
     async fn sweep(&self, keep: &Retention) -> Result<Sweep, StoreError> {
-        self.writer.make(Step { keep: *keep, orphans: self.orphans.clone() }).await
+        let orphans = *self.orphans();
+        let (sweep, orphans) = self.writer.make(Step { keep: *keep, orphans }).await?;
+        *self.orphans() = orphans;
+        Ok(sweep)
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
+use skep::JobId;
 use skep::store::{Feed, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
@@ -192,7 +193,13 @@ impl State {
     /// its own.
     fn make(&mut self, mut batch: Vec<Box<dyn Pending>>) {
         match self.commit(&mut batch) {
-            Ok(()) => batch.into_iter().for_each(Pending::answer),
+            Ok(log_files) => {
+                batch.into_iter().for_each(Pending::answer);
+                // Nobody waits for them, and it may take long.
+                for job in log_files {
+                    self.owned.logs.remove(job);
+                }
+            }
             Err(failure) if batch.len() > 1 && !failure.is_everyones() => {
                 for call in batch {
                     self.make(vec![call]);
@@ -202,7 +209,8 @@ impl State {
         }
     }
 
-    fn commit(&mut self, batch: &mut [Box<dyn Pending>]) -> Result<(), Failure> {
+    /// Returns the jobs whose log files are to be removed now.
+    fn commit(&mut self, batch: &mut [Box<dyn Pending>]) -> Result<Vec<JobId>, Failure> {
         let Owned { db, logs, totals, feed, .. } = &mut self.owned;
         let mut transaction = Transaction::begin(db, logs, totals.clone())?;
         for call in batch {
@@ -212,13 +220,10 @@ impl State {
         if committed.has_written {
             self.counters.commits.fetch_add(1, Ordering::Relaxed);
         }
-        for job in committed.forgotten {
-            logs.remove(job);
-        }
         for (namespace, change) in committed.published {
             feed.publish(&namespace, change);
         }
-        Ok(())
+        Ok(committed.log_files)
     }
 
     /// Leaves one file, without a log beside it.

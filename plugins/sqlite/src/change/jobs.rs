@@ -1,15 +1,15 @@
 //! Changes of jobs.
 
-use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 use skep::JobId;
 use skep::job::JobRecord;
-use skep::store::{Accepted, IDEMPOTENCY_KEY_TTL, Segment, StoreError};
+use skep::store::{Accepted, Segment, StoreError};
 
 use crate::change::log::{append, size_of};
 use crate::error::Failure;
+use crate::query::keyed;
 use crate::rows::{
-    FIRST_END, caller_name, duration_micros, error_code, id, micros, outcome, state_number,
+    FIRST_END, caller_name, duration_micros, error_code, micros, outcome, state_number,
 };
 use crate::writer::{Change, Transaction};
 
@@ -24,7 +24,7 @@ impl Change for Accept {
     fn apply(&self, to: &mut Transaction<'_>) -> Result<Accepted, Failure> {
         let job = &self.job;
         if let Some(key) = &job.idempotency_key
-            && let Some(existing) = keyed(to, key)?
+            && let Some(existing) = keyed(to.database(), key)?
         {
             // Its own key, if the call is made again.
             let accepted = existing == job.id;
@@ -75,18 +75,6 @@ impl Change for Accept {
     fn size(&self) -> usize {
         self.job.input.get().len()
     }
-}
-
-/// The job that has `key`, if the key still counts.
-fn keyed(to: &Transaction<'_>, key: &str) -> Result<Option<JobId>, Failure> {
-    let mut found = to.statement("SELECT job FROM keys WHERE key = ?1 AND created_at > ?2")?;
-    let mut rows = found.query((key, keys_since()))?;
-    rows.next()?.map(|row| id(row, 0)).transpose()
-}
-
-/// When the oldest of the keys that still count was accepted.
-pub(crate) fn keys_since() -> i64 {
-    Timestamp::now().checked_sub(IDEMPOTENCY_KEY_TTL).map_or(i64::MIN, micros)
 }
 
 /// [`Store::update`](skep::store::Store::update).

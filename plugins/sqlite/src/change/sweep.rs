@@ -1,6 +1,5 @@
 //! What is no longer kept, a little at a time.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -9,10 +8,11 @@ use skep::JobId;
 use skep::store::{Change as Published, Retention, Sweep};
 use tracing::warn;
 
-use crate::change::jobs::keys_since;
 use crate::error::Failure;
+use crate::forget::forget;
 use crate::log_files;
-use crate::rows::micros;
+use crate::query::{has_log_file, keys_since};
+use crate::rows::{FIRST_END, micros};
 use crate::writer::{Change, Transaction};
 
 /// How long one step may take; other calls wait for it.
@@ -22,42 +22,56 @@ const STEP: Duration = Duration::from_millis(5);
 /// has to write.
 const MOST: usize = 200;
 
+/// How many log files one step removes at most: a file system may take a millisecond for a large one.
+const FILES: usize = 8;
+
 /// How many free pages the database may have, or as many as make this part of it. They're used up
 /// by what comes next; more are given back.
 const SPARE: (u64, u64) = (64, 8);
 
-/// The directories of log files that haven't been looked through yet since the store was opened: a
-/// crash may have left files there that no job knows.
-pub(crate) struct Orphans(Mutex<Vec<String>>);
+/// How far the log files have been looked through since the store was opened: a crash may have left
+/// files that no job knows.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Orphans {
+    /// How many directories are done.
+    directories: usize,
+    /// The job whose file was the last to be looked at in the next one.
+    last: Option<JobId>,
+}
 
-impl Orphans {
-    pub(crate) fn unknown() -> Self {
-        Self(Mutex::new(log_files::shards().collect()))
-    }
+/// What a step may still do.
+struct Budget {
+    until: Instant,
+    files: usize,
+}
 
-    fn next(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.files == 0 || Instant::now() > self.until
     }
 }
 
 /// One step of [`Store::sweep`](skep::store::Store::sweep).
 pub(crate) struct Step {
     pub(crate) keep: Retention,
-    pub(crate) orphans: Arc<Orphans>,
+    /// How far the steps before it have come.
+    pub(crate) orphans: Orphans,
 }
 
 impl Change for Step {
-    type Output = Sweep;
+    /// Also how far it has come, which counts once it's committed.
+    type Output = (Sweep, Orphans);
 
-    fn apply(&self, to: &mut Transaction<'_>) -> Result<Sweep, Failure> {
-        let until = Instant::now() + STEP;
+    fn apply(&self, to: &mut Transaction<'_>) -> Result<Self::Output, Failure> {
+        let mut budget = Budget { until: Instant::now() + STEP, files: FILES };
+        let mut orphans = self.orphans;
         // Each is done when the one before it has nothing left to do.
         let is_done = forget_keys(to)?
             && forget_documents(to)?
-            && forget_jobs(to, &self.keep, until)?
-            && self.forget_orphans(to, until)?
-            && give_back(to, until)?;
-        Ok(if is_done { Sweep::Done } else { Sweep::More })
+            && forget_jobs(to, &self.keep, &mut budget)?
+            && forget_orphans(to, &mut orphans, &mut budget)?
+            && give_back(to, &budget)?;
+        Ok((if is_done { Sweep::Done } else { Sweep::More }, orphans))
     }
 }
 
@@ -89,7 +103,7 @@ fn forget_documents(to: &mut Transaction<'_>) -> Result<bool, Failure> {
 fn forget_jobs(
     to: &mut Transaction<'_>,
     keep: &Retention,
-    until: Instant,
+    budget: &mut Budget,
 ) -> Result<bool, Failure> {
     for _ in 0..MOST {
         let mut first = to.statement(
@@ -104,84 +118,76 @@ fn forget_jobs(
         if !is_over {
             return Ok(true);
         }
-        forget_job(to, JobId::from_bytes(id))?;
-        if Instant::now() > until {
+        let id = JobId::from_bytes(id);
+        let gone = forget(to.database(), id)?;
+        to.totals.bytes = to.totals.bytes.saturating_sub(gone.bytes);
+        to.totals.ended = to.totals.ended.saturating_sub(u64::from(gone.has_ended));
+        if gone.has_log_file {
+            to.remove_log_file(id);
+            budget.files -= 1;
+        }
+        if budget.is_spent() {
             break;
         }
     }
     Ok(false)
 }
 
-fn forget_job(to: &mut Transaction<'_>, job: JobId) -> Result<(), Failure> {
-    let id = job.as_bytes();
-    let record: u64 = to
-        .statement(
-            "SELECT octet_length(input) + coalesce(octet_length(outcome), 0) \
-             FROM jobs JOIN inputs ON job = id WHERE id = ?1",
-        )?
-        .query_row([id], |row| row.get(0))
-        .optional()?
-        .unwrap_or_default();
-    let log = to
-        .statement(
-            "SELECT start + size, bytes IS NULL FROM segments \
-             WHERE job = ?1 ORDER BY last DESC LIMIT 1",
-        )?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let (log, is_in_file): (u64, bool) = log.unwrap_or_default();
-    for table in [
-        "DELETE FROM jobs WHERE id = ?1",
-        "DELETE FROM inputs WHERE job = ?1",
-        "DELETE FROM segments WHERE job = ?1",
-    ] {
-        to.statement(table)?.execute([id])?;
-    }
-    if is_in_file {
-        to.forget(job);
-    }
-    to.totals.bytes = to.totals.bytes.saturating_sub(record + log);
-    to.totals.ended = to.totals.ended.saturating_sub(1);
-    Ok(())
-}
-
-impl Step {
-    fn forget_orphans(&self, to: &mut Transaction<'_>, until: Instant) -> Result<bool, Failure> {
-        while let Some(shard) = self.orphans.next() {
-            let directory = to.logs.root().join(shard);
-            let jobs = log_files::jobs_in(&directory).unwrap_or_else(|error| {
-                warn!("can't look for files of jobs long gone in {}: {error}", directory.display());
-                Vec::new()
-            });
-            for job in jobs {
-                let mut known = to
-                    .statement("SELECT 1 FROM segments WHERE job = ?1 AND bytes IS NULL LIMIT 1")?;
-                if !known.exists([job.as_bytes()])? {
-                    to.forget(job);
-                }
+fn forget_orphans(
+    to: &mut Transaction<'_>,
+    orphans: &mut Orphans,
+    budget: &mut Budget,
+) -> Result<bool, Failure> {
+    while let Some(shard) = log_files::shards().nth(orphans.directories) {
+        let directory = to.logs.root().join(shard);
+        let mut jobs = log_files::jobs_in(&directory).unwrap_or_else(|error| {
+            warn!("can't look for files of jobs long gone in {}: {error}", directory.display());
+            Vec::new()
+        });
+        jobs.retain(|job| Some(*job) > orphans.last);
+        jobs.sort_unstable();
+        for job in jobs {
+            orphans.last = Some(job);
+            if is_orphan(to, job)? {
+                to.remove_log_file(job);
+                budget.files -= 1;
             }
-            if Instant::now() > until {
+            if budget.is_spent() {
                 return Ok(false);
             }
         }
-        Ok(true)
+        *orphans = Orphans { directories: orphans.directories + 1, last: None };
+        if budget.is_spent() {
+            return Ok(false);
+        }
     }
+    Ok(true)
+}
+
+/// Whether nothing needs a job's log file. A job that goes on may outgrow the database in this very
+/// commit, and then has its log in that file.
+fn is_orphan(to: &Transaction<'_>, job: JobId) -> Result<bool, Failure> {
+    let mut goes_on = to.statement("SELECT 1 FROM jobs WHERE id = ?1 AND state < ?2")?;
+    Ok(!goes_on.exists((job.as_bytes(), FIRST_END))? && !has_log_file(to.database(), job)?)
 }
 
 /// Gives free pages back to the file system, if there are many.
-fn give_back(to: &mut Transaction<'_>, until: Instant) -> Result<bool, Failure> {
+fn give_back(to: &Transaction<'_>, budget: &Budget) -> Result<bool, Failure> {
     let number = |query| -> Result<u64, Failure> {
         Ok(to.statement(query)?.query_row([], |row| row.get(0))?)
     };
+    let mut before = u64::MAX;
     loop {
         let (free, all) = (number("PRAGMA freelist_count")?, number("PRAGMA page_count")?);
         let (pages, part) = SPARE;
-        if free <= pages.max(all / part) {
+        // A database that wasn't made for it gives nothing back.
+        if free <= pages.max(all / part) || free >= before {
             return Ok(true);
         }
-        if Instant::now() > until {
+        if before < u64::MAX && budget.is_spent() {
             return Ok(false);
         }
+        before = free;
         // Half a megabyte at once; each row that it yields is a page.
         let mut vacuum = to.statement("PRAGMA incremental_vacuum(32)")?;
         let mut pages = vacuum.query([])?;

@@ -45,8 +45,8 @@ pub(crate) struct Transaction<'a> {
 pub(crate) struct Committed {
     /// Whether anything was written.
     pub(crate) has_written: bool,
-    /// Jobs that are no longer kept, and may have left a log file.
-    pub(crate) forgotten: Vec<JobId>,
+    /// The jobs whose log files are to be removed.
+    pub(crate) log_files: Vec<JobId>,
     /// Changes of documents, and their namespaces.
     pub(crate) published: Vec<(String, Change)>,
 }
@@ -79,9 +79,14 @@ impl<'a> Transaction<'a> {
         Ok(self.db.prepare_cached(sql)?)
     }
 
-    /// Has a job's log file removed, if it has one, once the job is really forgotten.
-    pub(crate) fn forget(&mut self, job: JobId) {
-        self.result.forgotten.push(job);
+    /// What is written to, for what needs more than a statement.
+    pub(crate) fn database(&self) -> &'a Connection {
+        self.db
+    }
+
+    /// Has a log file removed that nothing speaks of any more, once that is committed.
+    pub(crate) fn remove_log_file(&mut self, job: JobId) {
+        self.result.log_files.push(job);
     }
 
     /// Has watchers told of a change, once it's kept.

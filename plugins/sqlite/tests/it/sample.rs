@@ -1,16 +1,21 @@
 //! Jobs and logs to try the store with, and `skep store` as the command line finds it.
 
+use std::iter;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::poll;
 use jiff::Timestamp;
+use rusqlite::Connection;
 use serde_json::value::RawValue;
 use skep::JobId;
 use skep::job::{JobRecord, JobState};
 use skep::plugin::{StoreContext, StoreRegistration};
 use skep::store::{Position, Retention, Segment, Store, Sweep};
 use skep_sqlite::SqliteStore;
+use tokio::task::yield_now;
 
 /// As large as the engine makes segments.
 pub(crate) const SEGMENT: usize = 64 << 10;
@@ -25,6 +30,11 @@ pub(crate) fn raw(json: &str) -> Arc<RawValue> {
 
 pub(crate) fn job() -> JobRecord {
     JobRecord::new("echo", raw("{}"))
+}
+
+/// A job whose long log is in the first of the directories of log files.
+pub(crate) fn job_in_first_directory() -> JobRecord {
+    iter::repeat_with(job).find(|job| job.id.as_bytes()[15] == 0).unwrap()
 }
 
 /// `job`, ended now with a result, and its log.
@@ -72,13 +82,36 @@ pub(crate) async fn read(store: &dyn Store, job: JobId) -> Vec<u8> {
     bytes
 }
 
-/// Sweeps until nothing is left to forget. Returns the number of steps.
+/// Sweeps until nothing is left to forget, and the files of what was forgotten are gone. Returns the
+/// number of steps.
 pub(crate) async fn sweep(store: &dyn Store, keep: &Retention) -> usize {
     let mut steps = 1;
     while store.sweep(keep).await.unwrap() == Sweep::More {
         steps += 1;
     }
+    // Files are removed after the answer, and before the next call is looked at.
+    assert_eq!(store.sweep(keep).await.unwrap(), Sweep::Done);
     steps
+}
+
+/// Holds the writer up until all of `calls` are made, in their order: they become one commit.
+pub(crate) async fn as_one_commit<T>(
+    data_dir: &Path,
+    store: &SqliteStore,
+    calls: impl Future<Output = T>,
+) -> T {
+    let other = Connection::open(data_dir.join("jobs.sqlite3")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (first, before) = (job(), store.stats().calls);
+    let (mut first, mut calls) = (pin!(store.accept(&first)), pin!(calls));
+    assert!(poll!(&mut first).is_pending());
+    while store.stats().calls == before {
+        yield_now().await;
+    }
+    assert!(poll!(&mut calls).is_pending());
+    other.execute_batch("ROLLBACK").unwrap();
+    first.await.unwrap();
+    calls.await
 }
 
 /// `skep store check`: what it looked at, or what it found.

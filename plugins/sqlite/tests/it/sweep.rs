@@ -1,13 +1,18 @@
 //! What is no longer kept leaves no space taken.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use futures_util::future::join;
 use rusqlite::Connection;
-use skep::store::{Position, Retention, Store, StoreError};
+use skep::JobId;
+use skep::store::{Position, Retention, Store, StoreError, Sweep};
 use tempfile::tempdir;
 
-use crate::sample::{Log, SEGMENT, check, ended, job, log_file, open, raw, sweep};
+use crate::sample::{
+    Log, SEGMENT, as_one_commit, check, ended, job, job_in_first_directory, log_file, open, raw,
+    sweep,
+};
 
 /// No ended job is to be kept.
 fn nothing() -> Retention {
@@ -46,6 +51,31 @@ async fn the_files_of_forgotten_jobs_are_removed() {
     }
     drop(store);
     check(dir.path()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_step_removes_a_few_files_only() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let mut files = Vec::new();
+    for _ in 0..20 {
+        let (job, mut log) = (job(), Log::default());
+        store.accept(&job).await.unwrap();
+        let rest = vec![log.segment(SEGMENT + 1)];
+        store.end(&ended(&job, &log), rest).await.unwrap();
+        files.push(log_file(dir.path(), job.id));
+    }
+    let left = || files.iter().filter(|file| file.exists()).count();
+    let mut before = left();
+    while before > 0 {
+        let swept = store.sweep(&nothing()).await.unwrap();
+        // A call after which the files of the one before it are gone.
+        store.cancel(job().id).await.unwrap_err();
+        let now = left();
+        assert!(before - now <= 8, "one step removes {} files", before - now);
+        assert!(now == 0 || swept == Sweep::More);
+        before = now;
+    }
 }
 
 #[tokio::test]
@@ -131,13 +161,54 @@ async fn a_file_without_a_job_is_removed_after_the_next_start() {
     let (kept, mut log) = (job(), Log::default());
     store.accept(&kept).await.unwrap();
     store.append(kept.id, vec![log.segment(SEGMENT + 1)]).await.unwrap();
-    let orphan = log_file(dir.path(), job().id);
-    fs::create_dir_all(orphan.parent().unwrap()).unwrap();
-    fs::write(&orphan, "id: 1\n").unwrap();
+    let orphans: Vec<_> = (0..20).map(|_| leave_file(dir.path(), job().id)).collect();
     drop(store);
 
     let store = open(dir.path());
     sweep(&store, &Retention::ALL).await;
-    assert!(!orphan.exists());
+    assert!(!orphans.iter().any(|orphan| orphan.exists()));
     log.assert_kept(&store, kept.id).await;
+}
+
+/// Leaves a log file that the database doesn't know, as a process does that is killed before its
+/// commit.
+fn leave_file(data_dir: &Path, job: JobId) -> PathBuf {
+    let path = log_file(data_dir, job);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "id: 1\n").unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_log_that_outgrows_the_database_in_the_commit_of_a_sweep_keeps_its_file() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let (job, mut log) = (job_in_first_directory(), Log::default());
+    store.accept(&job).await.unwrap();
+    leave_file(dir.path(), job.id);
+    let calls =
+        join(store.sweep(&Retention::ALL), store.append(job.id, vec![log.segment(SEGMENT + 1)]));
+    let (swept, appended) = as_one_commit(dir.path(), &store, calls).await;
+    swept.unwrap();
+    appended.unwrap();
+    sweep(&store, &Retention::ALL).await;
+    log.assert_kept(&store, job.id).await;
+}
+
+#[tokio::test]
+async fn a_sweep_whose_commit_fails_overlooks_nothing_when_it_is_made_again() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let (job, mut log) = (job(), Log::default());
+    store.accept(&job).await.unwrap();
+    // Where its log is to go on there's a directory: its call spoils the commit.
+    fs::create_dir_all(log_file(dir.path(), job.id)).unwrap();
+    let orphan = leave_file(dir.path(), job_in_first_directory().id);
+    let calls =
+        join(store.sweep(&Retention::ALL), store.append(job.id, vec![log.segment(SEGMENT + 1)]));
+    let (swept, appended) = as_one_commit(dir.path(), &store, calls).await;
+    swept.unwrap();
+    appended.unwrap_err();
+    sweep(&store, &Retention::ALL).await;
+    assert!(!orphan.exists());
 }
