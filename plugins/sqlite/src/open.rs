@@ -156,12 +156,17 @@ fn check_size(db: &Connection, path: &Path) -> Result<(), OpenError> {
     if busy != 0 || in_log != brought_in {
         return Ok(());
     }
-    let number = |query| db.query_row(query, [], |row| row.get::<_, u64>(0)).map_err(&failed);
-    let expected = number("PRAGMA page_count")? * number("PRAGMA page_size")?;
+    let expected = size(db).map_err(&failed)?;
     let found = fs::metadata(path).map_err(OpenError::io("read", path))?.len();
     if found >= expected {
         return Ok(());
     }
     let what = format!("it has {found} bytes, and should have {expected}");
     Err(OpenError::Damaged { path: path.to_owned(), what })
+}
+
+/// How many bytes a database takes, once all of its log is in it.
+pub(crate) fn size(db: &Connection) -> rusqlite::Result<u64> {
+    let number = |query| db.query_row(query, [], |row| row.get::<_, u64>(0));
+    Ok(number("PRAGMA page_count")? * number("PRAGMA page_size")?)
 }

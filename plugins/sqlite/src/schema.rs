@@ -11,7 +11,8 @@ use crate::error::OpenError;
 const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The version that this program writes.
-pub(crate) const VERSION: i64 = 2;
+#[expect(clippy::cast_possible_wrap, reason = "there are few")]
+pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Whose the database is, where `file` and other programs look for it: `Skep` in ASCII.
 const APPLICATION_ID: i64 = 0x536B_6570;

@@ -68,14 +68,41 @@ impl SqliteStore {
     pub fn stats(&self) -> Stats {
         self.writer.stats()
     }
+}
 
-    fn unclaimed(&self) -> MutexGuard<'_, VecDeque<JobId>> {
-        self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner)
+/// Jobs that are being claimed. Unless that succeeds, they can be claimed again.
+struct Claim<'a> {
+    unclaimed: &'a Mutex<VecDeque<JobId>>,
+    ids: Vec<JobId>,
+}
+
+impl<'a> Claim<'a> {
+    /// Takes the first `limit` of those that are left.
+    fn take(unclaimed: &'a Mutex<VecDeque<JobId>>, limit: usize) -> Self {
+        let mut left = lock(unclaimed);
+        let count = limit.min(left.len());
+        let ids = left.drain(..count).collect();
+        drop(left);
+        Self { unclaimed, ids }
     }
 
-    fn orphans(&self) -> MutexGuard<'_, Orphans> {
-        self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
+    fn succeed(mut self) {
+        self.ids.clear();
     }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut unclaimed = lock(self.unclaimed);
+        for id in self.ids.drain(..).rev() {
+            unclaimed.push_front(id);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that may panic is done under it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -120,30 +147,16 @@ impl Store for SqliteStore {
 
     async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, StoreError> {
         loop {
-            let ids: Vec<_> = {
-                let mut unclaimed = self.unclaimed();
-                let count = limit.min(unclaimed.len());
-                unclaimed.drain(..count).collect()
-            };
-            if ids.is_empty() {
+            let claim = Claim::take(&self.unclaimed, limit);
+            if claim.ids.is_empty() {
                 return Ok(Vec::new());
             }
-            let (ids, claimed) = self
-                .readers
-                .run(move |db| {
-                    let claimed = query::claimed(db, &ids);
-                    Ok((ids, claimed))
-                })
-                .await?;
-            match claimed {
-                // An empty answer would say that none are left.
-                Ok(claimed) if claimed.is_empty() => {}
-                Ok(claimed) => return Ok(claimed),
-                Err(failure) => {
-                    let mut unclaimed = self.unclaimed();
-                    ids.into_iter().rev().for_each(|id| unclaimed.push_front(id));
-                    return Err(failure.into());
-                }
+            let ids = claim.ids.clone();
+            let claimed = self.readers.run(move |db| query::claimed(db, &ids)).await?;
+            claim.succeed();
+            // An empty answer would say that none are left.
+            if !claimed.is_empty() {
+                return Ok(claimed);
             }
         }
     }
@@ -181,9 +194,9 @@ impl Store for SqliteStore {
     }
 
     async fn sweep(&self, keep: &Retention) -> Result<Sweep, StoreError> {
-        let orphans = *self.orphans();
+        let orphans = *lock(&self.orphans);
         let (sweep, orphans) = self.writer.make(Step { keep: *keep, orphans }).await?;
-        *self.orphans() = orphans;
+        *lock(&self.orphans) = orphans;
         Ok(sweep)
     }
 }

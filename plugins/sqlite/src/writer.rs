@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use skep::JobId;
 use skep::store::{Feed, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
 pub(crate) use self::database_log::DatabaseLog;
+use self::transaction::Committed;
 pub(crate) use self::transaction::{Totals, Transaction};
 use crate::error::Failure;
 use crate::lock::Lock;
@@ -193,12 +193,9 @@ impl State {
     /// its own.
     fn make(&mut self, mut batch: Vec<Box<dyn Pending>>) {
         match self.commit(&mut batch) {
-            Ok(log_files) => {
+            Ok(committed) => {
                 batch.into_iter().for_each(Pending::answer);
-                // Nobody waits for them, and it may take long.
-                for job in log_files {
-                    self.owned.logs.remove(job);
-                }
+                self.tidy(committed);
             }
             Err(failure) if batch.len() > 1 && !failure.is_everyones() => {
                 for call in batch {
@@ -209,21 +206,31 @@ impl State {
         }
     }
 
-    /// Returns the jobs whose log files are to be removed now.
-    fn commit(&mut self, batch: &mut [Box<dyn Pending>]) -> Result<Vec<JobId>, Failure> {
+    fn commit(&mut self, batch: &mut [Box<dyn Pending>]) -> Result<Committed, Failure> {
         let Owned { db, logs, totals, feed, .. } = &mut self.owned;
         let mut transaction = Transaction::begin(db, logs, totals.clone())?;
         for call in batch {
             call.apply(&mut transaction)?;
         }
-        let committed = transaction.commit(totals)?;
+        let mut committed = transaction.commit(totals)?;
         if committed.has_written {
             self.counters.commits.fetch_add(1, Ordering::Relaxed);
         }
-        for (namespace, change) in committed.published {
+        for (namespace, change) in committed.published.drain(..) {
             feed.publish(&namespace, change);
         }
-        Ok(committed.log_files)
+        Ok(committed)
+    }
+
+    /// Gives space back, for which no caller has to wait.
+    fn tidy(&mut self, committed: Committed) {
+        let Owned { db, database_log, logs, .. } = &mut self.owned;
+        for job in committed.log_files {
+            logs.remove(job);
+        }
+        if committed.shrinks {
+            database_log.shrink_database(db);
+        }
     }
 
     /// Leaves one file, without a log beside it.

@@ -71,6 +71,9 @@ impl Change for Step {
             && forget_jobs(to, &self.keep, &mut budget)?
             && forget_orphans(to, &mut orphans, &mut budget)?
             && give_back(to, &budget)?;
+        if is_done {
+            to.shrink();
+        }
         Ok((if is_done { Sweep::Done } else { Sweep::More }, orphans))
     }
 }

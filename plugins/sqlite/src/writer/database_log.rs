@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tracing::warn;
 
-use crate::open::PATIENCE;
+use crate::open::{PATIENCE, size};
 
 /// How large it may grow, bytes, before the writer waits for its readers.
 const LIMIT: u64 = 128 << 20;
@@ -19,6 +19,7 @@ const WAIT: Duration = Duration::from_millis(100);
 /// SQLite brings the log into the database by itself, but begins it anew only when no reader is in
 /// it, and of many readers that come and go one always is.
 pub(crate) struct DatabaseLog {
+    database: PathBuf,
     path: PathBuf,
     /// The size at which readers are waited for.
     limit: u64,
@@ -26,9 +27,7 @@ pub(crate) struct DatabaseLog {
 
 impl DatabaseLog {
     pub(crate) fn of(database: &Path) -> Self {
-        let mut path = database.as_os_str().to_owned();
-        path.push("-wal");
-        Self { path: path.into(), limit: LIMIT }
+        Self { database: database.to_owned(), path: path_of_log(database), limit: LIMIT }
     }
 
     /// Empties the log if it has grown too large, between two transactions.
@@ -50,6 +49,27 @@ impl DatabaseLog {
             }
         }
     }
+
+    /// Cuts off the pages that were given back, between two transactions. SQLite does so when all of
+    /// the log is in the database, which a reader may put off: then it's for the next sweep to do.
+    pub(super) fn shrink_database(&self, db: &Connection) {
+        let shrunk = size(db).and_then(|needed| {
+            if fs::metadata(&self.database).is_ok_and(|metadata| metadata.len() > needed) {
+                db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = shrunk {
+            warn!("can't shrink the database: {error}");
+        }
+    }
+}
+
+/// Where a database's log is.
+pub(crate) fn path_of_log(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    path.into()
 }
 
 /// Returns whether it's empty.

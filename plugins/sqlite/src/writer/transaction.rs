@@ -6,6 +6,7 @@ use skep::store::Change;
 
 use crate::error::Failure;
 use crate::log_files::LogFiles;
+use crate::schema::VERSION;
 
 /// What is counted over all jobs. The writer alone changes it, and keeps it in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) struct Committed {
     pub(crate) has_written: bool,
     /// The jobs whose log files are to be removed.
     pub(crate) log_files: Vec<JobId>,
+    /// Whether the database's file is to shrink.
+    pub(crate) shrinks: bool,
     /// Changes of documents, and their namespaces.
     pub(crate) published: Vec<(String, Change)>,
 }
@@ -58,8 +61,9 @@ impl<'a> Transaction<'a> {
         totals: Totals,
     ) -> Result<Self, Failure> {
         if logs.is_in_doubt() {
-            // Takes the place, in the database's log, of the commit that failed.
-            db.prepare_cached("UPDATE totals SET bytes = bytes")?.execute([])?;
+            // Takes the place, in the database's log, of the commit that failed. A row that stays as
+            // it was isn't written; this is, whatever its value.
+            db.pragma_update(None, "user_version", VERSION)?;
             logs.settle();
         }
         db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -87,6 +91,11 @@ impl<'a> Transaction<'a> {
     /// Has a log file removed that nothing speaks of any more, once that is committed.
     pub(crate) fn remove_log_file(&mut self, job: JobId) {
         self.result.log_files.push(job);
+    }
+
+    /// Has the database's file shrink to what is in use of it, once this is committed.
+    pub(crate) fn shrink(&mut self) {
+        self.result.shrinks = true;
     }
 
     /// Has watchers told of a change, once it's kept.
@@ -128,5 +137,32 @@ impl Drop for Transaction<'_> {
             let _ = self.db.execute_batch("ROLLBACK");
         }
         self.logs.rolled_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::open::{Opened, open};
+
+    #[test]
+    fn a_commit_in_doubt_is_written_over_before_the_next_transaction() {
+        let dir = tempfile::tempdir().unwrap();
+        let Opened { db, logs, .. } = open(dir.path()).unwrap();
+        let mut logs = LogFiles::new(logs);
+        let log_size = || fs::metadata(dir.path().join("jobs.sqlite3-wal")).unwrap().len();
+        let mut totals = Totals::load(&db).unwrap();
+        let mut first = Transaction::begin(&db, &mut logs, totals.clone()).unwrap();
+        first.totals.bytes = 1;
+        first.commit(&mut totals).unwrap();
+        logs.doubt();
+        let before = log_size();
+        drop(Transaction::begin(&db, &mut logs, totals.clone()).unwrap());
+        let settled = log_size();
+        assert!(settled > before, "nothing is written in its place");
+        drop(Transaction::begin(&db, &mut logs, totals).unwrap());
+        assert_eq!(log_size(), settled, "what is settled is in doubt again");
     }
 }

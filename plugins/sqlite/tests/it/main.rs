@@ -2,6 +2,7 @@
 
 mod busy;
 mod check;
+mod claim;
 mod conformance;
 mod crash;
 mod full_disk;
