@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use skep::JobId;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::error::Failure;
 
 /// The directory of the files, in the data directory.
 pub(crate) const DIRECTORY: &str = "logs";
 
-/// How many files the writer keeps open.
+/// How many files the writer keeps open, unless more are written to in one commit.
 const MAX_OPEN: usize = 64;
 
 /// Where a job's log is, below the directory of all.
@@ -52,13 +52,6 @@ pub(crate) fn jobs_in(directory: &Path) -> io::Result<Vec<JobId>> {
     Ok(jobs)
 }
 
-/// Reads `size` bytes of a log's file.
-pub(crate) fn read(root: &Path, job: JobId, start: u64, size: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; size];
-    File::open(path(root, job))?.read_exact_at(&mut bytes, start)?;
-    Ok(bytes)
-}
-
 /// The writer's side: what is written here becomes part of a log by the commit that follows.
 pub(crate) struct LogFiles {
     root: PathBuf,
@@ -77,10 +70,12 @@ pub(crate) struct LogFiles {
 
 struct Open {
     file: File,
-    /// Where its log ended at the last commit.
+    /// How long it is if the next commit fails.
     known: u64,
-    /// Nothing of it has been committed.
+    /// It wasn't there at the last commit.
     is_new: bool,
+    /// It has all that was committed of its log.
+    is_whole: bool,
     used: u64,
 }
 
@@ -102,46 +97,68 @@ impl LogFiles {
     }
 
     /// Writes `bytes` at `start` of a job's log, which ended at `known` at the last commit; `None`
-    /// if nothing of it is in a file yet.
+    /// if nothing of it is in a file yet. Returns whether the file has all that stands before.
     pub(crate) fn write(
         &mut self,
         job: JobId,
         known: Option<u64>,
         start: u64,
         bytes: &Bytes,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         self.clock += 1;
         if !self.open.contains_key(&job) {
+            self.close_all_but(MAX_OPEN - 1);
             let open = self.open(job, known).map_err(|error| self.failed(job, error))?;
             self.open.insert(job, open);
         }
-        let Some(open) = self.open.get_mut(&job) else { return Ok(()) };
+        let Some(open) = self.open.get_mut(&job) else { return Ok(false) };
         open.used = self.clock;
         self.dirty.insert(job);
-        let written = open.file.write_all_at(bytes, start);
-        written.map_err(|error| self.failed(job, error))
+        let (written, is_whole) = (open.file.write_all_at(bytes, start), open.is_whole);
+        written.map_err(|error| self.failed(job, error))?;
+        Ok(is_whole)
     }
 
     fn open(&mut self, job: JobId, known: Option<u64>) -> io::Result<Open> {
-        let path = path(&self.root, job);
-        let used = self.clock;
-        if let Some(known) = known {
-            let file = File::options().write(true).open(path)?;
-            // What a crash left behind the end.
-            if file.metadata()?.len() > known {
-                file.set_len(known)?;
-            }
-            return Ok(Open { file, known, is_new: false, used });
-        }
         let directory = self.root.join(shard(job));
         if !directory.try_exists()? {
             fs::create_dir(&directory)?;
             self.grown.insert(self.root.clone());
         }
-        // One of this name is from a commit that never was.
-        let file = File::options().write(true).create(true).truncate(true).open(path)?;
-        self.grown.insert(directory);
-        Ok(Open { file, known: 0, is_new: true, used })
+        let path = path(&self.root, job);
+        let is_new = known.is_none() || !path.try_exists()?;
+        if is_new {
+            self.grown.insert(directory);
+        }
+        // Where nothing is known of it, a file of this name is from a commit that never was.
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(known.is_none()).open(&path)?;
+        let (known, found) = (known.unwrap_or_default(), file.metadata()?.len());
+        let is_whole = found >= known;
+        if !is_whole {
+            // Its readers are told what is lost; the job goes on, and ends.
+            error!(
+                "the log file of job {job}, {}, has {found} of its {known} bytes: something has \
+                 removed the others, and they can't be read any more",
+                path.display()
+            );
+        }
+        // What is missing, or what a crash left behind the end.
+        if found != known {
+            file.set_len(known)?;
+        }
+        Ok(Open { file, known: found.min(known), is_new, is_whole, used: self.clock })
+    }
+
+    /// Closes files until there are `count`, or until those that are left wait for the commit: the
+    /// first is the one that wasn't used for longest.
+    fn close_all_but(&mut self, count: usize) {
+        while self.open.len() > count {
+            let clean = self.open.iter().filter(|(job, _)| !self.dirty.contains(job));
+            let oldest = clean.min_by_key(|(_, open)| open.used).map(|(job, _)| *job);
+            let Some(oldest) = oldest else { return };
+            self.open.remove(&oldest);
+        }
     }
 
     fn failed(&self, job: JobId, source: io::Error) -> Failure {
@@ -171,6 +188,7 @@ impl LogFiles {
                 Ok(metadata) => {
                     open.known = metadata.len();
                     open.is_new = false;
+                    open.is_whole = true;
                 }
                 // It's opened anew, from what the database knows.
                 Err(_) => drop(self.open.remove(&job)),
@@ -179,10 +197,7 @@ impl LogFiles {
         for job in self.ended.drain(..) {
             self.open.remove(&job);
         }
-        while self.open.len() > MAX_OPEN {
-            let oldest = self.open.iter().min_by_key(|(_, open)| open.used).map(|(job, _)| *job);
-            oldest.map(|job| self.open.remove(&job));
-        }
+        self.close_all_but(MAX_OPEN);
     }
 
     /// The commit failed, and may be found all the same after a crash: what was written stays until
@@ -235,5 +250,32 @@ impl LogFiles {
             // The next start finds it.
             warn!("can't remove {}: {error}", path.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_files_are_open_than_may_be_unless_the_commit_needs_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut logs = LogFiles::new(dir.path().to_owned());
+        let mut ids = (0..u128::MAX).map(|number| JobId::from_bytes(number.to_be_bytes()));
+        let mut write = |logs: &mut LogFiles, count| {
+            for id in ids.by_ref().take(count) {
+                logs.write(id, None, 0, &Bytes::from_static(b"id: 1\n\n")).unwrap();
+            }
+        };
+        write(&mut logs, MAX_OPEN);
+        logs.committed();
+        // Each takes the place of one that nothing waits for.
+        write(&mut logs, MAX_OPEN);
+        assert_eq!((logs.open.len(), logs.dirty.len()), (MAX_OPEN, MAX_OPEN));
+        write(&mut logs, 5);
+        assert_eq!(logs.open.len(), MAX_OPEN + 5);
+        logs.sync().unwrap();
+        logs.committed();
+        assert_eq!(logs.open.len(), MAX_OPEN);
     }
 }

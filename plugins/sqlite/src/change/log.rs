@@ -139,10 +139,13 @@ fn append_to_file(
     segments: &[Segment],
 ) -> Result<Option<Tail>, Failure> {
     for segment in segments {
-        to.logs.write(id, known, segment.offset, &segment.bytes)?;
+        let is_whole = to.logs.write(id, known, segment.offset, &segment.bytes)?;
         let size = segment.bytes.len() as u64;
         tail = match tail {
-            Some(tail) if segment.first == tail.last + 1 && tail.size + size <= JOINED => {
+            // Nothing is joined to what can't be read any more.
+            Some(tail)
+                if is_whole && segment.first == tail.last + 1 && tail.size + size <= JOINED =>
+            {
                 Some(extend(to, id, tail, segment)?)
             }
             _ => Some(insert(to, id, segment, None)?),

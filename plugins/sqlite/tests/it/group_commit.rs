@@ -72,7 +72,9 @@ async fn a_log_file_that_cannot_be_written_fails_its_own_job_alone() {
         store.append(job.id, vec![log.segment(100_000)]).await.unwrap();
     }
     drop(store);
-    std::fs::remove_file(crate::sample::log_file(dir.path(), jobs[20].id)).unwrap();
+    let path = crate::sample::log_file(dir.path(), jobs[20].id);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
     let store = open(dir.path());
     let segments: Vec<_> = logs.iter_mut().map(|log| log.segment(100)).collect();
     let appended = jobs.iter().zip(segments).map(|(job, new)| store.append(job.id, vec![new]));
