@@ -1,5 +1,6 @@
 //! `skep store backup`: a whole copy, while a server may be at work.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use skep::JobId;
 
 use crate::error::OpenError;
 use crate::open::{DATABASE, open_to_look};
-use crate::{forget, log_files};
+use crate::{disk, forget, log_files};
 
 /// Copies the store of `data_dir` into `to`, which is a data directory then; says what it copied.
 ///
@@ -26,15 +27,16 @@ pub(crate) fn backup(data_dir: &Path, to: &Path) -> Result<String, OpenError> {
         return Err(OpenError::Occupied(to.to_owned()));
     }
     let source = open_to_look(&data_dir.join(DATABASE))?;
-    let parent = match to.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent).map_err(OpenError::io("make", parent))?;
-    let partial = Partial::make(to)?;
+    let name = to.file_name().ok_or_else(|| {
+        let error = io::Error::new(io::ErrorKind::InvalidFilename, "it has no name");
+        OpenError::io("make", to)(error)
+    })?;
+    let parent = disk::parent(to);
+    disk::make_directory(parent)?;
+    let partial = Partial::make(parent, name)?;
     let copied = copy(&source, data_dir, &partial.0)?;
     // Only a whole copy ever has the name that was asked for.
-    fs::rename(&partial.0, to).map_err(OpenError::io("make", to))?;
+    fs::rename(&partial.0, parent.join(name)).map_err(OpenError::io("make", to))?;
     sync(parent)?;
     Ok(format!("{copied} to {}", to.display()))
 }
@@ -43,10 +45,10 @@ pub(crate) fn backup(data_dir: &Path, to: &Path) -> Result<String, OpenError> {
 struct Partial(PathBuf);
 
 impl Partial {
-    fn make(to: &Path) -> Result<Self, OpenError> {
-        let mut name = to.as_os_str().to_owned();
+    fn make(parent: &Path, name: &OsStr) -> Result<Self, OpenError> {
+        let mut name = name.to_owned();
         name.push(format!(".partial-{}", std::process::id()));
-        let path = PathBuf::from(name);
+        let path = parent.join(name);
         fs::create_dir(&path).map_err(OpenError::io("make", &path))?;
         Ok(Self(path))
     }
@@ -73,7 +75,7 @@ fn copy(source: &Connection, data_dir: &Path, to: &Path) -> Result<String, OpenE
     let db = Connection::open(&database).map_err(&failed)?;
     let files = logs(&db).map_err(&failed)?;
     let (from, logs) = (data_dir.join(log_files::DIRECTORY), to.join(log_files::DIRECTORY));
-    make_directory(&logs)?;
+    fs::create_dir(&logs).map_err(OpenError::io("make", &logs))?;
     let mut bytes = 0;
     for (job, size) in &files {
         if copy_log(&from, &logs, *job, *size)? {
@@ -115,7 +117,7 @@ fn copy_log(from: &Path, to: &Path, job: JobId, size: u64) -> Result<bool, OpenE
         file => file.map_err(OpenError::io("read", &from))?,
     };
     if let Some(directory) = to.parent() {
-        make_directory(directory)?;
+        fs::create_dir_all(directory).map_err(OpenError::io("make", directory))?;
     }
     let written = File::create_new(&to).and_then(|mut copy| {
         let copied = io::copy(&mut file.take(size), &mut copy)?;
@@ -143,14 +145,6 @@ fn forget(db: &Connection, job: JobId) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn make_directory(path: &Path) -> Result<(), OpenError> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map_err(OpenError::io("make", path)),
-    }
-}
-
 fn sync(path: &Path) -> Result<(), OpenError> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(OpenError::io("sync", path))
+    disk::sync(path).map_err(OpenError::io("sync", path))
 }

@@ -35,7 +35,8 @@ pub(crate) fn check(data_dir: &Path) -> Result<String, OpenError> {
         files: 0,
         bytes: 0,
     };
-    let looked = in_snapshot(&db, |db| check.database(db).and_then(|()| check.all_logs(db)));
+    let looked =
+        in_snapshot(&db, |db| check.database(db, version).and_then(|()| check.all_logs(db)));
     if let Err(failure) = looked {
         check.find(failure.to_string());
     }
@@ -80,7 +81,7 @@ impl Check<'_> {
     }
 
     /// The database as such, and what it says twice.
-    fn database(&mut self, db: &Connection) -> Result<(), Failure> {
+    fn database(&mut self, db: &Connection, version: i64) -> Result<(), Failure> {
         let mut integrity = db.prepare(&format!("PRAGMA integrity_check({MOST})"))?;
         let mut rows = integrity.query([])?;
         while let Some(row) = rows.next()? {
@@ -90,12 +91,15 @@ impl Check<'_> {
             }
         }
         let number = |query: &str| db.query_row(query, [], |row| row.get::<_, i64>(0));
-        let strays = number(
-            "SELECT (SELECT count(*) FROM jobs WHERE id NOT IN (SELECT job FROM inputs)) \
-             + (SELECT count(*) FROM inputs WHERE job NOT IN (SELECT id FROM jobs)) \
-             + (SELECT count(*) FROM segments WHERE job NOT IN (SELECT id FROM jobs)) \
-             + (SELECT count(*) FROM checkpoints WHERE job NOT IN (SELECT id FROM jobs))",
-        )?;
+        let mut strays =
+            number("SELECT count(*) FROM jobs WHERE id NOT IN (SELECT job FROM inputs)")?;
+        let tables = ["inputs", "segments", "checkpoints"];
+        // Version 1 has no checkpoints.
+        for table in &tables[..if version < 2 { 2 } else { 3 }] {
+            strays += number(&format!(
+                "SELECT count(*) FROM {table} WHERE job NOT IN (SELECT id FROM jobs)"
+            ))?;
+        }
         if strays > 0 {
             self.find(format!(
                 "{strays} inputs, segments or checkpoints are missing or have no job"

@@ -72,8 +72,19 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
     },
+    /// What was written last isn't in the database yet, and the directory doesn't let it be read.
+    #[error(
+        "can't read {}: what was written last is in its `-wal` file, which can only be read in a \
+         directory that can be written to; make that one writable, or copy all of it, also the \
+         files `-wal` and `-shm`, to one that is",
+        path.display()
+    )]
+    LogLeft {
+        /// The database.
+        path: PathBuf,
+    },
     /// SQLite says no.
-    #[error("can't use {}: {source}", path.display())]
+    #[error("can't use {}: {source}{}", path.display(), sqlite_remedy(source))]
     Sqlite {
         /// The database.
         path: PathBuf,
@@ -119,14 +130,26 @@ impl OpenError {
     }
 }
 
+const OWN: &str =
+    "; a server has to own its data directory: change who owns it, or use another one";
+const ROOM: &str = "; make room, or use another data directory";
+
 /// What to do about a file that can't be used, where that is plain.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; a server has to own its data directory: change who owns it, or use another one"
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; make room, or use another data directory"
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => OWN,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ROOM,
+        _ => "",
+    }
+}
+
+/// The same about the database.
+fn sqlite_remedy(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => OWN,
+        Some(ErrorCode::DiskFull) => ROOM,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "; another program has locked it: end that program, and start again"
         }
         _ => "",
     }
@@ -194,4 +217,27 @@ fn words(error: &rusqlite::Error) -> String {
         _ => return format!("SQLite: {error}"),
     };
     format!("{meaning} (SQLite: {error})")
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn what_sqlite_says_at_opening_comes_with_what_to_do() {
+        let locked = "; another program has locked it: end that program, and start again";
+        for (code, remedy) in [
+            (ffi::SQLITE_READONLY, OWN),
+            (ffi::SQLITE_CANTOPEN, OWN),
+            (ffi::SQLITE_FULL, ROOM),
+            (ffi::SQLITE_BUSY, locked),
+            (ffi::SQLITE_ERROR, ""),
+        ] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let said = format!("can't use a/b: {error}{remedy}");
+            assert_eq!(OpenError::sqlite(Path::new("a/b"))(error).to_string(), said);
+        }
+    }
 }

@@ -17,7 +17,7 @@
 //! - `reader.rs`: connections that read; `query.rs` and `log_reader.rs`: what they read
 //! - `log_files.rs`: the files of long logs
 //! - `rows.rs`: records as rows; `schema.rs`: the tables, and older versions of them
-//! - `open.rs`, `lock.rs`: from a directory to a store; `check.rs`, `backup.rs`: `skep store`
+//! - `open.rs`, `lock.rs`, `disk.rs`: from a directory to a store; `check.rs`, `backup.rs`: `skep store`
 //!
 //! What holds, whatever happens to the process:
 //!
@@ -55,6 +55,7 @@
 mod backup;
 mod change;
 mod check;
+mod disk;
 mod error;
 mod forget;
 mod lock;

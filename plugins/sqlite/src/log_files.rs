@@ -13,6 +13,7 @@ use bytes::Bytes;
 use skep::JobId;
 use tracing::{error, warn};
 
+use crate::disk;
 use crate::error::Failure;
 
 /// The directory of the files, in the data directory.
@@ -173,8 +174,8 @@ impl LogFiles {
             }
         }
         for directory in &self.grown {
-            let synced = File::open(directory).and_then(|directory| directory.sync_all());
-            synced.map_err(|source| Failure::Log { path: directory.clone(), source })?;
+            let failed = |source| Failure::Log { path: directory.clone(), source };
+            disk::sync(directory).map_err(failed)?;
         }
         Ok(())
     }

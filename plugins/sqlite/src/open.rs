@@ -1,16 +1,17 @@
 //! From a data directory to a store that can be used.
 
-use std::fs::{self, File};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, ToSql};
 
 use crate::error::OpenError;
 use crate::lock::Lock;
-use crate::log_files;
 use crate::reader::STATEMENTS;
-use crate::schema;
+use crate::writer::path_of_log;
+use crate::{disk, log_files, schema};
 
 /// The database, in the data directory.
 pub(crate) const DATABASE: &str = "jobs.sqlite3";
@@ -44,20 +45,33 @@ pub(crate) struct Opened {
 
 /// Takes the directory, makes what isn't there, and brings the database to this version.
 pub(crate) fn open(data_dir: &Path) -> Result<Opened, OpenError> {
-    fs::create_dir_all(data_dir).map_err(OpenError::io("make", data_dir))?;
+    disk::make_directory(data_dir)?;
     let lock = Lock::take(data_dir)?;
     let database = data_dir.join(DATABASE);
     let logs = data_dir.join(log_files::DIRECTORY);
-    let is_empty = fs::metadata(&database).is_ok_and(|metadata| metadata.len() == 0);
-    // The files come after the database: something has cut it off.
-    if is_empty && logs.exists() {
-        return Err(OpenError::Damaged { path: database, what: "it's empty".to_owned() });
-    }
+    check_presence(&database, &logs)?;
     let db = connect(&database)?;
-    fs::create_dir_all(&logs).map_err(OpenError::io("make", &logs))?;
-    let synced = File::open(data_dir).and_then(|directory| directory.sync_all());
-    synced.map_err(OpenError::io("sync", data_dir))?;
+    disk::make_directory(&logs)?;
+    // Also what was made in them by a process that was killed before it could.
+    for directory in [data_dir, &logs] {
+        disk::sync(directory).map_err(OpenError::io("sync", directory))?;
+    }
     Ok(Opened { lock, db, database, logs })
+}
+
+/// Sees a database that something has removed or emptied: a new one would know none of the logs, and
+/// the sweep would remove them all. A first start that was killed leaves no logs without a database,
+/// since they're made after it.
+fn check_presence(database: &Path, logs: &Path) -> Result<(), OpenError> {
+    let has_logs = || fs::read_dir(logs).is_ok_and(|mut entries| entries.next().is_some());
+    let what = match fs::metadata(database) {
+        Ok(metadata) if metadata.len() == 0 && logs.exists() => "it's empty",
+        Err(error) if error.kind() == io::ErrorKind::NotFound && has_logs() => {
+            "it's missing, and its logs are there"
+        }
+        _ => return Ok(()),
+    };
+    Err(OpenError::Damaged { path: database.to_owned(), what: what.to_owned() })
 }
 
 /// Opens a database that nothing is to be changed in, whether a server uses it or not.
@@ -77,6 +91,9 @@ pub(crate) fn open_to_look(path: &Path) -> Result<Connection, OpenError> {
                 Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
             ) =>
         {
+            if has_log(path) {
+                return Err(OpenError::LogLeft { path: path.to_owned() });
+            }
             let uri = format!("file:{}?immutable=1", escaped(path));
             let flags = flags | OpenFlags::SQLITE_OPEN_URI;
             let db = Connection::open_with_flags(uri, flags).map_err(&failed)?;
@@ -84,6 +101,14 @@ pub(crate) fn open_to_look(path: &Path) -> Result<Connection, OpenError> {
             Ok(db)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Whether something may have been written that the database itself doesn't have yet.
+fn has_log(path: &Path) -> bool {
+    match fs::metadata(path_of_log(path)) {
+        Ok(metadata) => metadata.len() > 0,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 
@@ -111,6 +136,10 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     .map_err(&failed)?;
     db.busy_timeout(PATIENCE).map_err(&failed)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // It's opened all the same, and only writing would fail.
+    if db.is_readonly(MAIN_DB).map_err(&failed)? {
+        return Err(OpenError::io("write to", path)(io::ErrorKind::PermissionDenied.into()));
+    }
     // Before anything is changed in it: a checkpoint would make up for what was cut off, with zeros.
     let is_new = schema::version(&db, path)? == 0;
     check_size(&db, path)?;
@@ -169,4 +198,18 @@ fn check_size(db: &Connection, path: &Path) -> Result<(), OpenError> {
 pub(crate) fn size(db: &Connection) -> rusqlite::Result<u64> {
     let number = |query| db.query_row(query, [], |row| row.get::<_, u64>(0));
     Ok(number("PRAGMA page_count")? * number("PRAGMA page_size")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_writer_syncs_its_log_with_every_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let Opened { db, .. } = open(dir.path()).unwrap();
+        let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+        // FULL, and on macOS to the disk itself.
+        assert_eq!((number("synchronous"), number("fullfsync")), (2, 1));
+    }
 }

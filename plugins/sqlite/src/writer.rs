@@ -16,7 +16,7 @@ use skep::store::{Feed, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-pub(crate) use self::database_log::DatabaseLog;
+pub(crate) use self::database_log::{DatabaseLog, path_of_log};
 use self::transaction::Committed;
 pub(crate) use self::transaction::{Totals, Transaction};
 use crate::error::Failure;

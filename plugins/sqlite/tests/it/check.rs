@@ -1,15 +1,19 @@
 //! `skep store check` finds damage and names it; `skep store backup` copies what is whole.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use skep::JobId;
-use skep::store::Store;
+use skep::store::{Retention, Store};
 use skep_sqlite::SqliteStore;
 use tempfile::{TempDir, tempdir};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
-use crate::sample::{Log, SEGMENT, back_up, check, ended, job, log_file, open, read};
+use crate::sample::{Log, SEGMENT, back_up, check, ended, job, log_file, open, raw, read, sweep};
 
 /// A store with two ended jobs: one with a small log, and one with a long one.
 async fn filled() -> (TempDir, JobId, JobId) {
@@ -44,6 +48,44 @@ async fn a_whole_store_is_found_whole_also_while_it_is_used() {
     assert!(whole.ends_with(", 1 log files: all whole"), "{whole}");
     let _store = open(dir.path());
     assert_eq!(check(dir.path()).await.unwrap(), whole);
+}
+
+/// A copy of a store's database and of its log, in a directory where SQLite can't make what it needs
+/// beside them: one that stands for a directory that can't be written to, for root too.
+fn copy_to_look_at(data_dir: &Path) -> TempDir {
+    let copy = tempdir().unwrap();
+    for name in ["jobs.sqlite3", "jobs.sqlite3-wal"] {
+        if data_dir.join(name).exists() {
+            fs::copy(data_dir.join(name), copy.path().join(name)).unwrap();
+        }
+    }
+    // SQLite follows no link there.
+    symlink("nowhere", copy.path().join("jobs.sqlite3-shm")).unwrap();
+    copy
+}
+
+#[tokio::test]
+async fn a_store_that_was_closed_is_looked_at_also_where_nothing_can_be_written() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    store.accept(&job()).await.unwrap();
+    drop(store);
+    let whole = check(copy_to_look_at(dir.path()).path()).await.unwrap();
+    assert!(whole.contains(", 1 jobs, "), "{whole}");
+}
+
+#[tokio::test]
+async fn a_database_is_not_looked_at_without_its_log() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    store.accept(&job()).await.unwrap();
+    let copy = copy_to_look_at(dir.path());
+    let said = check(copy.path()).await.unwrap_err();
+    let expected = format!(
+        "can't read {}/jobs.sqlite3: what was written last is in its `-wal` file",
+        copy.path().display()
+    );
+    assert!(said.starts_with(&expected), "{said}");
 }
 
 #[tokio::test]
@@ -175,6 +217,57 @@ async fn write(
         count.send_modify(|count| *count += 1);
     }
     logs
+}
+
+/// A backup stands still at the first job's log, which is a pipe, until the test has written it.
+#[tokio::test]
+async fn a_job_that_ends_and_is_forgotten_while_it_is_copied_is_forgotten_in_the_backup() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        let (job, mut log) = (job(), Log::default());
+        store.accept(&job).await.unwrap();
+        store.append(job.id, vec![log.segment(SEGMENT + 1)]).await.unwrap();
+        store.checkpoint(job.id, "place", &raw("1")).await.unwrap();
+        jobs.push((job, log));
+    }
+    let pipe = log_file(dir.path(), jobs[0].0.id);
+    fs::remove_file(&pipe).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let to = dir.path().join("backup");
+    let (data_dir, destination) = (dir.path().to_owned(), to.clone());
+    let backing_up = tokio::spawn(async move { back_up(&data_dir, &destination).await });
+    let opening = spawn_blocking(move || File::options().write(true).open(pipe));
+    let mut first_log = opening.await.unwrap().unwrap();
+
+    let (forgotten, log) = &jobs[1];
+    store.end(&ended(forgotten, log), Vec::new()).await.unwrap();
+    let mut nothing = Retention::ALL;
+    nothing.max_jobs = 0;
+    sweep(&store, &nothing).await;
+    assert!(!log_file(dir.path(), forgotten.id).exists());
+    first_log.write_all(&jobs[0].1.bytes).unwrap();
+    drop(first_log);
+
+    backing_up.await.unwrap().unwrap();
+    check(&to).await.unwrap();
+    let copy = open(&to);
+    assert!(copy.job(forgotten.id).await.unwrap().is_none());
+    for (job, log) in [&jobs[0], &jobs[2]] {
+        log.assert_kept(&copy, job.id).await;
+        assert!(copy.checkpointed(job.id, "place").await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_backups_name_may_end_in_a_slash() {
+    let (dir, ..) = filled().await;
+    back_up(dir.path(), &dir.path().join("copies/backup/")).await.unwrap();
+    let names = fs::read_dir(dir.path().join("copies")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["backup"]);
+    check(&dir.path().join("copies/backup")).await.unwrap();
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ fn a_store_that_was_closed_leaves_one_database_without_a_log() {
 }
 
 #[test]
-fn commits_are_synced_to_a_log_that_readers_do_not_wait_for() {
+fn commits_go_to_a_log_that_readers_do_not_wait_for() {
     let dir = tempdir().unwrap();
     let _store = open(dir.path());
     let other = Connection::open(dir.path().join("jobs.sqlite3")).unwrap();
@@ -71,16 +71,75 @@ fn a_directory_that_cannot_be_written_to_is_refused() {
     assert_eq!(refusal(dir.path()), "can't write to DIR/skep.lock: Is a directory (os error 21)");
     fs::remove_dir(dir.path().join("skep.lock")).unwrap();
 
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o555)).unwrap();
+    // What SQLite makes beside the database, too.
+    fs::create_dir(dir.path().join("jobs.sqlite3-wal")).unwrap();
+    assert_eq!(
+        refusal(dir.path()),
+        format!("can't use DIR/jobs.sqlite3: unable to open database file{OWN}")
+    );
+    fs::remove_dir(dir.path().join("jobs.sqlite3-wal")).unwrap();
+    open(dir.path());
+}
+
+/// What is said of a directory that isn't the server's own.
+const OWN: &str =
+    "; a server has to own its data directory: change who owns it, or use another one";
+
+#[test]
+fn a_directory_that_may_not_be_written_to_is_refused() {
+    let dir = tempdir().unwrap();
+    let of_mode = |path: &Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    of_mode(dir.path(), 0o555);
+    // Permissions don't hold root back.
     let is_root = fs::write(dir.path().join("probe"), "").is_ok();
     if !is_root {
-        assert_eq!(
-            refusal(dir.path()),
-            "can't write to DIR/skep.lock: Permission denied (os error 13); a server has to own \
-             its data directory: change who owns it, or use another one"
-        );
+        let said = format!("can't write to DIR/skep.lock: Permission denied (os error 13){OWN}");
+        assert_eq!(refusal(dir.path()), said);
     }
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    of_mode(dir.path(), 0o755);
+    open(dir.path());
+    // One that was used before.
+    of_mode(dir.path(), 0o555);
+    if !is_root {
+        let said = refusal(dir.path());
+        assert!(said.starts_with("can't use DIR/jobs.sqlite3: "), "{said}");
+        assert!(said.ends_with(OWN), "{said}");
+    }
+    of_mode(dir.path(), 0o755);
+    of_mode(&dir.path().join("jobs.sqlite3"), 0o444);
+    if !is_root {
+        let said = format!("can't write to DIR/jobs.sqlite3: permission denied{OWN}");
+        assert_eq!(refusal(dir.path()), said);
+    }
+    of_mode(&dir.path().join("jobs.sqlite3"), 0o644);
+    open(dir.path());
+}
+
+#[tokio::test]
+async fn a_database_that_was_removed_is_refused_where_its_logs_are_left() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let (job, mut log) = (job(), Log::default());
+    store.accept(&job).await.unwrap();
+    store.append(job.id, vec![log.segment(SEGMENT + 1)]).await.unwrap();
+    drop(store);
+    let (path, away) = (dir.path().join("jobs.sqlite3"), dir.path().join("away"));
+    fs::rename(&path, &away).unwrap();
+    assert_eq!(
+        refusal(dir.path()),
+        "DIR/jobs.sqlite3 is damaged: it's missing, and its logs are there; put a backup in its \
+         place, or use another data directory"
+    );
+    fs::rename(&away, &path).unwrap();
+    log.assert_kept(&open(dir.path()), job.id).await;
+}
+
+#[test]
+fn a_directory_of_logs_without_any_needs_no_database() {
+    let dir = tempdir().unwrap();
+    fs::create_dir(dir.path().join("logs")).unwrap();
     open(dir.path());
 }
 

@@ -13,7 +13,8 @@ use tempfile::tempdir;
 
 use crate::sample::{Log, SEGMENT, check, job, log_file, open, raw, sweep};
 
-const VERSION_1: &str = include_str!("../../src/schema/1.sql");
+/// As it was released, whatever becomes of the migration.
+const VERSION_1: &str = include_str!("versions/1.sql");
 
 /// A job of version 1: in state `state`, with `outcome`, and a log in the database or in a file.
 struct Old {
@@ -100,6 +101,9 @@ async fn assert_kept(store: &SqliteStore, jobs: &[Old]) {
 async fn a_database_of_version_1_keeps_all_its_jobs_and_logs() {
     let dir = tempdir().unwrap();
     let mut jobs = write_version_1(dir.path());
+    // It can be looked at before it's changed.
+    let whole = check(dir.path()).await.unwrap();
+    assert!(whole.starts_with("format 1, 4 jobs, "), "{whole}");
     let store = open(dir.path());
     assert_kept(&store, &jobs).await;
     assert_eq!(store.list(&JobQuery::newest(10)).await.unwrap().len(), 4);
