@@ -14,7 +14,7 @@
 //!   `writer/database_log.rs`: what bounds the database's own log
 //! - `change/`: what a commit does for each call; `change/sweep.rs`, `forget.rs`: what is no
 //!   longer kept
-//! - `reader.rs`: connections that read; `query.rs` and `log_reader.rs`: what they read
+//! - `reader.rs`: threads that read; `query.rs` and `log_reader.rs`: what they read
 //! - `log_files.rs`: the files of long logs
 //! - `rows.rs`: records as rows; `schema.rs`: the tables, and older versions of them
 //! - `open.rs`, `lock.rs`, `disk.rs`: from a directory to a store; `check.rs`, `backup.rs`: `skep store`

@@ -28,7 +28,8 @@ use crate::writer::{DatabaseLog, Owned, Stats, Totals, Writer};
 /// Dropping it waits until all that was asked for is done, and leaves one database without a log
 /// beside it.
 pub struct SqliteStore {
-    readers: Arc<Readers>,
+    // They close the database before the writer does, which is the one to tidy up.
+    readers: Readers,
     writer: Writer,
     feed: Arc<Feed>,
     /// The directory of the log files.
@@ -54,8 +55,10 @@ impl SqliteStore {
         let database_log = DatabaseLog::of(&database);
         let owned = Owned { db, database_log, logs: files, totals, feed: feed.clone(), lock };
         let writer = Writer::start(owned).map_err(OpenError::io("start a writer of", &database))?;
+        let readers =
+            Readers::start(&database).map_err(OpenError::io("start a reader of", &database))?;
         Ok(Self {
-            readers: Arc::new(Readers::new(database)),
+            readers,
             writer,
             feed,
             logs,

@@ -1,14 +1,18 @@
 //! Other programs that have the database in their hands.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use std::{fs, thread};
 
+use futures_util::poll;
 use rusqlite::Connection;
 use skep::store::{DocumentStore, PutDocument, Store, StoreError};
 use tempfile::tempdir;
+use tokio::runtime::Builder;
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::timeout;
 
 use crate::sample::{Log, SEGMENT, job, open, raw};
 
@@ -46,9 +50,31 @@ async fn a_write_waits_for_a_program_that_is_soon_done() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let job = job();
     let mut accepting = Box::pin(store.accept(&job));
-    assert!(futures_util::poll!(&mut accepting).is_pending());
+    assert!(poll!(&mut accepting).is_pending());
+    while store.stats().calls == 0 {
+        yield_now().await;
+    }
+    // The writer stands before the lock. One that didn't wait would have said so by then.
+    timeout(Duration::from_millis(100), &mut accepting).await.unwrap_err();
     other.execute_batch("COMMIT").unwrap();
     accepting.await.unwrap();
+}
+
+#[test]
+fn readers_do_not_wait_for_operations_that_block() {
+    let dir = tempdir().unwrap();
+    let mut runtime = Builder::new_current_thread();
+    runtime.enable_time().max_blocking_threads(1).build().unwrap().block_on(async {
+        let (release, released) = mpsc::channel::<()>();
+        let blocking = spawn_blocking(move || released.recv());
+        let store = open(dir.path());
+        let job = job();
+        store.accept(&job).await.unwrap();
+        let read = timeout(Duration::from_secs(10), store.job(job.id)).await;
+        assert!(read.expect("a reader waits").unwrap().is_some());
+        release.send(()).unwrap();
+        blocking.await.unwrap().unwrap();
+    });
 }
 
 #[tokio::test]

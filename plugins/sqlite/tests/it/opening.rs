@@ -40,10 +40,13 @@ fn a_directory_that_is_not_there_is_made() {
     assert!(data_dir.join("jobs.sqlite3").exists());
 }
 
-#[test]
-fn a_store_that_was_closed_leaves_one_database_without_a_log() {
+#[tokio::test]
+async fn a_store_that_was_closed_leaves_one_database_without_a_log() {
     let dir = tempdir().unwrap();
-    open(dir.path());
+    let store = open(dir.path());
+    store.accept(&job()).await.unwrap();
+    assert!(store.job(job().id).await.unwrap().is_none());
+    drop(store);
     let mut names: Vec<_> = fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
