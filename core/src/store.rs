@@ -37,7 +37,8 @@ pub const IDEMPOTENCY_KEY_TTL: Duration = Duration::from_hours(24);
 ///   One that was done although it failed must not be done twice.
 ///
 /// A call that changes a job which isn't kept, or was never accepted, fails with
-/// [`StoreError::Forgotten`].
+/// [`StoreError::Forgotten`]; so does a question for its checkpoints. A call that comes after the
+/// job's end changes nothing and returns `Ok`: who made it may not have known.
 ///
 /// And the store this one: what a call has returned `Ok` for is kept, whatever happens to the
 /// process afterwards, if it [is durable](Self::is_durable) at all. No future here may be relied on
@@ -47,8 +48,8 @@ pub trait Store: DocumentStore {
     /// Whether what it keeps outlives the process.
     fn is_durable(&self) -> bool;
 
-    /// Takes a new job. Times are kept to the microsecond. If it has an idempotency key that another job has, nothing is taken, and
-    /// that job is told; the first of several that come at once wins.
+    /// Takes a new job. Times are kept to the microsecond. If it has an idempotency key that another
+    /// job has, nothing is taken, and that job is told; the first of several that come at once wins.
     async fn accept(&self, job: &JobRecord) -> Result<Accepted, StoreError>;
 
     /// Takes what has changed in a job that hasn't ended: all of its record but its id, operation,
@@ -66,7 +67,7 @@ pub trait Store: DocumentStore {
     /// After the job's end it changes nothing.
     async fn checkpoint(&self, id: JobId, name: &str, value: &RawValue) -> Result<(), StoreError>;
 
-    /// A checkpoint of a job that hasn't ended.
+    /// A checkpoint of a job. After the job's end it has none.
     async fn checkpointed(
         &self,
         id: JobId,

@@ -195,7 +195,9 @@ impl Store for MemoryStore {
     }
 
     async fn cancel(&self, id: JobId) -> Result<(), StoreError> {
-        self.lock().live(id)?.is_cancelled = true;
+        let mut jobs = self.lock();
+        let stored = jobs.live(id)?;
+        stored.is_cancelled |= !stored.record.state.is_end();
         Ok(())
     }
 

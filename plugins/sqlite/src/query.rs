@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use serde_json::value::RawValue;
 use skep::JobId;
 use skep::job::{JobRecord, JobSummary, StateName};
-use skep::store::{Claimed, Document, IDEMPOTENCY_KEY_TTL, JobQuery};
+use skep::store::{Claimed, Document, IDEMPOTENCY_KEY_TTL, JobQuery, StoreError};
 
 use crate::error::Failure;
 use crate::rows::{self, FIRST_END, RECORD, RECORD_COLUMNS, SUMMARY, micros, state_number};
@@ -142,9 +142,11 @@ pub(crate) fn checkpointed(
     id: JobId,
     name: &str,
 ) -> Result<Option<Box<RawValue>>, Failure> {
-    let mut found =
-        db.prepare_cached("SELECT value FROM checkpoints WHERE job = ?1 AND name = ?2")?;
+    let mut found = db.prepare_cached(
+        "SELECT value FROM jobs LEFT JOIN checkpoints ON job = id AND name = ?2 WHERE id = ?1",
+    )?;
     let value = found.query_row((id.as_bytes(), name), |row| row.get(0)).optional()?;
+    let value: Option<_> = value.ok_or(Failure::Refused(StoreError::Forgotten(id)))?;
     value.map(rows::raw).transpose()
 }
 

@@ -145,13 +145,13 @@ pub async fn what_comes_for_a_job_that_was_never_accepted_is_refused(store: Test
     ));
     let ended = ended_in(&job, JobState::Cancelled, &log);
     assert!(matches!(store.end(&ended, vec![segment]).await, Err(StoreError::Forgotten(_))));
-    // An ended job that was forgotten is as unknown, and cancelling that one is no fault.
-    let _ = store.cancel(job.id).await;
+    assert!(matches!(store.cancel(job.id).await, Err(StoreError::Forgotten(_))));
 
     let store = store.reopen().await;
     assert!(store.job(job.id).await.unwrap().is_none());
     assert!(store.read(job.id, Position::START).await.unwrap().is_none());
-    assert!(!matches!(store.checkpointed(job.id, "a").await, Ok(Some(_))));
+    let checkpoint = store.checkpointed(job.id, "a").await;
+    assert!(matches!(checkpoint, Err(StoreError::Forgotten(id)) if id == job.id));
     assert!(store.ids(&JobQuery::newest(10)).await.is_empty());
     assert!(store.claim_all(10).await.is_empty());
 }

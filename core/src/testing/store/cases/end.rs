@@ -103,7 +103,7 @@ pub async fn of_two_ends_the_first_counts(store: TestStore) {
 
     let mut other = SampleLog::default();
     let rest = vec![other.segment(30, 100), other.end()];
-    let _ = store.end(&ended_in(&job, JobState::Cancelled, &other), rest).await;
+    store.end(&ended_in(&job, JobState::Cancelled, &other), rest).await.unwrap();
     store.assert_kept(&first).await;
     log.assert_kept(&*store, job.id, 1).await;
 }
@@ -120,9 +120,9 @@ pub async fn nothing_changes_after_the_end(store: TestStore) {
     let running = JobRecord { state: JobState::Running, crashes: 1, ..job.clone() };
     store.update(&running).await.unwrap();
     store.cancel(job.id).await.unwrap();
-    // The engine promises not to; whether it's told so is left to the store.
     let late = SampleLog::default().segment(50, 100);
-    let _ = store.append(job.id, vec![late]).await;
+    store.append(job.id, vec![late]).await.unwrap();
+    store.checkpoint(job.id, "place", &raw("1")).await.unwrap();
 
     store.assert_kept(&ended).await;
     log.assert_kept(&*store, job.id, 1).await;
