@@ -166,8 +166,9 @@ impl LogFiles {
         Failure::Log { path: path(&self.root, job), source }
     }
 
-    /// Has all that was written reach the disk. The commit comes after it.
-    pub(crate) fn sync(&mut self) -> Result<(), Failure> {
+    /// Has all that was written reach the disk, and returns in how many files that is. The commit
+    /// comes after it.
+    pub(crate) fn sync(&mut self) -> Result<usize, Failure> {
         for job in &self.dirty {
             if let Some(open) = self.open.get(job) {
                 open.file.sync_data().map_err(|error| self.failed(*job, error))?;
@@ -177,7 +178,7 @@ impl LogFiles {
             let failed = |source| Failure::Log { path: directory.clone(), source };
             disk::sync(directory).map_err(failed)?;
         }
-        Ok(())
+        Ok(self.dirty.len())
     }
 
     /// What was written is part of the logs.

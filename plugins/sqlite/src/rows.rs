@@ -14,14 +14,20 @@ use skep::store::StoreError;
 
 use crate::error::Failure;
 
+/// `concat!` takes no constants.
+macro_rules! summary_columns {
+    () => {
+        "jobs.id, operation, state, error_code, attempt, crashes, priority, caller, parent, \
+         created_at, run_at, started_at, ended_at, last_event"
+    };
+}
+
 /// The columns that [`summary`] reads, in its order.
-pub(crate) const SUMMARY: &str = "jobs.id, operation, state, error_code, attempt, crashes, \
-     priority, caller, parent, created_at, run_at, started_at, ended_at, last_event";
+pub(crate) const SUMMARY: &str = summary_columns!();
 
 /// The columns that [`record`] reads, in its order; from `jobs JOIN inputs`.
-pub(crate) const RECORD: &str = "jobs.id, operation, state, error_code, attempt, crashes, \
-     priority, caller, parent, created_at, run_at, started_at, ended_at, last_event, \
-     timeout, outcome, idempotency_key, input, attached";
+pub(crate) const RECORD: &str =
+    concat!(summary_columns!(), ", timeout, outcome, idempotency_key, input, attached");
 
 /// How many columns [`record`] reads: the place of the first that a query adds.
 pub(crate) const RECORD_COLUMNS: usize = 19;

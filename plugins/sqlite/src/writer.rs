@@ -100,12 +100,15 @@ pub struct Stats {
     pub calls: u64,
     /// Commits: each synced the database once.
     pub commits: u64,
+    /// Syncs of log files, each before the commit that speaks of what was written.
+    pub log_syncs: u64,
 }
 
 #[derive(Default)]
 struct Counters {
     calls: AtomicU64,
     commits: AtomicU64,
+    log_syncs: AtomicU64,
 }
 
 /// The writer's handle. Dropping it waits until all that was asked for is done.
@@ -153,6 +156,7 @@ impl Writer {
         Stats {
             calls: self.counters.calls.load(Ordering::Relaxed),
             commits: self.counters.commits.load(Ordering::Relaxed),
+            log_syncs: self.counters.log_syncs.load(Ordering::Relaxed),
         }
     }
 }
@@ -216,6 +220,7 @@ impl State {
         if committed.has_written {
             self.counters.commits.fetch_add(1, Ordering::Relaxed);
         }
+        self.counters.log_syncs.fetch_add(committed.log_syncs as u64, Ordering::Relaxed);
         for (namespace, change) in committed.published.drain(..) {
             feed.publish(&namespace, change);
         }

@@ -46,6 +46,8 @@ pub(crate) struct Transaction<'a> {
 pub(crate) struct Committed {
     /// Whether anything was written.
     pub(crate) has_written: bool,
+    /// How many log files were synced for it.
+    pub(crate) log_syncs: usize,
     /// The jobs whose log files are to be removed.
     pub(crate) log_files: Vec<JobId>,
     /// Whether the database's file is to shrink.
@@ -110,7 +112,7 @@ impl<'a> Transaction<'a> {
             self.statement("UPDATE totals SET bytes = ?1, ended = ?2, revision = ?3")?
                 .execute((bytes, ended, revision))?;
         }
-        self.logs.sync()?;
+        self.result.log_syncs = self.logs.sync()?;
         if let Err(error) = self.statement("COMMIT")?.execute([]) {
             // It may stand in the database's log as a whole, where only the sync failed, and count
             // if the process dies now: then the log files must have what it speaks of.

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use skep::JobId;
-use skep::store::{JobQuery, Store};
+use skep::store::{DocumentStore, JobQuery, PutDocument, Retention, Store};
 use tempfile::tempdir;
 use tokio::task::JoinSet;
 
-use crate::sample::{Log, SEGMENT, check, ended, job, open, read};
+use crate::sample::{Log, SEGMENT, check, ended, job, open, raw, read};
 
 /// Where the child finds its data directory.
 const DATA_DIR: &str = "SKEP_SQLITE_TEST_CRASH";
@@ -19,8 +20,22 @@ const DATA_DIR: &str = "SKEP_SQLITE_TEST_CRASH";
 /// How many jobs the child runs at a time.
 const JOBS: usize = 8;
 
-/// What the child has said to be done: each job's last acknowledged event, and whether it has ended.
-type Told = HashMap<JobId, (u64, bool)>;
+/// How many ended jobs the child's sweeps leave.
+const KEPT: u64 = 40;
+
+/// What the child has said to be done for each job.
+type Told = HashMap<JobId, Done>;
+
+/// The last acknowledged event, and the events that the job's checkpoint and its document name.
+#[derive(Default)]
+struct Done {
+    event: u64,
+    checkpoint: u64,
+    document: u64,
+    /// Its end was asked for, so that it may have ended and be forgotten.
+    is_ending: bool,
+    has_ended: bool,
+}
 
 #[tokio::test]
 async fn what_was_acknowledged_outlives_a_kill_and_nothing_is_half_there() {
@@ -64,15 +79,35 @@ fn note(line: &str, told: &mut Told) {
     let words: Vec<_> = line.split(' ').collect();
     // What else stands here is the test harness's.
     let ["done", id, last, what, "."] = words[..] else { return };
-    told.insert(id.parse().unwrap(), (last.parse().unwrap(), what == "ended"));
+    let done = told.entry(id.parse().unwrap()).or_default();
+    let last = last.parse().unwrap();
+    match what {
+        "saved" => done.checkpoint = last,
+        "put" => done.document = last,
+        "ending" => done.is_ending = true,
+        _ => done.event = last,
+    }
+    done.has_ended |= what == "ended";
 }
 
 async fn assert_kept(data_dir: &Path, told: &Told) {
     check(data_dir).await.unwrap();
     let store = open(data_dir);
-    for (id, (last, has_ended)) in told {
-        let job = store.job(*id).await.unwrap().expect("an acknowledged job is kept");
-        assert!(job.state.is_end() || !has_ended, "an acknowledged end is lost");
+    let (mut ended, mut kept_ended) = (0, 0);
+    for (id, done) in told {
+        let document = store.document("crash", &id.to_string()).await.unwrap();
+        let document = document.map(|document| number(&document.value));
+        assert!(document.unwrap_or_default() >= done.document, "a document is lost");
+        ended += u64::from(done.has_ended);
+        let Some(job) = store.job(*id).await.unwrap() else {
+            assert!(done.is_ending, "an acknowledged job is lost");
+            continue;
+        };
+        kept_ended += u64::from(job.state.is_end());
+        assert!(job.state.is_end() || !done.has_ended, "an acknowledged end is lost");
+        let checkpoint = store.checkpointed(*id, "place").await.unwrap();
+        let checkpoint = checkpoint.map(|value| number(&value)).unwrap_or_default();
+        assert!(job.state.is_end() || checkpoint >= done.checkpoint, "a checkpoint is lost");
         let kept = read(&store, *id).await;
         // The log is a function of its length.
         let mut whole = Log::default();
@@ -80,13 +115,18 @@ async fn assert_kept(data_dir: &Path, told: &Told) {
             whole.segment(size(whole.last));
         }
         assert!(kept == whole.bytes, "the log of job {id} is half there");
-        assert!(whole.last >= *last, "event {last} of job {id} is lost");
+        assert!(whole.last >= done.event, "event {} of job {id} is lost", done.event);
     }
+    assert!(kept_ended >= ended.min(KEPT), "{kept_ended} of {ended} ended jobs are kept");
     // What wasn't acknowledged may be there, but whole.
     for job in store.list(&JobQuery::newest(100_000)).await.unwrap() {
         let kept = read(&store, job.id).await;
         assert!(kept.is_empty() || kept.ends_with(b"\n\n"));
     }
+}
+
+fn number(value: &RawValue) -> u64 {
+    value.get().parse().unwrap()
 }
 
 /// How large event `last + 1` is: logs begin small, and outgrow the database.
@@ -109,10 +149,23 @@ async fn child() {
                 let segment = log.segment(size(log.last));
                 store.append(job.id, vec![segment]).await.unwrap();
                 say(job.id, &log, "appended");
+                let value = raw(&log.last.to_string());
+                if log.last.is_multiple_of(2) {
+                    store.checkpoint(job.id, "place", &value).await.unwrap();
+                    say(job.id, &log, "saved");
+                } else {
+                    let key = job.id.to_string();
+                    store.put_document(&PutDocument::new("crash", &key, value)).await.unwrap();
+                    say(job.id, &log, "put");
+                }
             }
+            say(job.id, &log, "ending");
             let rest = vec![log.segment(size(log.last))];
             store.end(&ended(&job, &log), rest).await.unwrap();
             say(job.id, &log, "ended");
+            let mut keep = Retention::ALL;
+            keep.max_jobs = KEPT;
+            store.sweep(&keep).await.unwrap();
         });
         if jobs.len() == JOBS {
             jobs.join_next().await.unwrap().unwrap();

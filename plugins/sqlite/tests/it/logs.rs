@@ -50,6 +50,24 @@ async fn a_log_that_outgrows_a_segment_goes_on_in_a_file() {
 }
 
 #[tokio::test]
+async fn every_commit_syncs_the_log_files_that_it_speaks_of() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path());
+    let (job, mut log) = (job(), Log::default());
+    store.accept(&job).await.unwrap();
+    store.append(job.id, vec![log.segment(1_000)]).await.unwrap();
+    assert_eq!(store.stats().log_syncs, 0, "a small log has a file");
+    for syncs in 1..=3 {
+        let segments = vec![log.segment(SEGMENT), log.segment(10)];
+        store.append(job.id, segments).await.unwrap();
+        assert_eq!(store.stats().log_syncs, syncs);
+    }
+    let rest = vec![log.segment(10)];
+    store.end(&ended(&job, &log), rest).await.unwrap();
+    assert_eq!(store.stats().log_syncs, 4);
+}
+
+#[tokio::test]
 async fn a_late_reader_gets_a_long_log_in_small_pieces() {
     let dir = tempdir().unwrap();
     let store = open(dir.path());
