@@ -29,6 +29,8 @@
 //! - A sync that failed is never asked for again as if nothing had been: the system may have dropped
 //!   what it couldn't write. What wasn't synced is cut off, and comes again only by being written
 //!   anew, to a file that is opened anew.
+//! - What isn't in a log as it was written is never shown: its readers are told so. A job whose log
+//!   file was removed or cut off goes on, behind what is lost.
 //! - A file without a job is removed by the sweep after the next start.
 //!
 //! ```

@@ -140,7 +140,8 @@ impl LogFiles {
             // Its readers are told what is lost; the job goes on, and ends.
             error!(
                 "the log file of job {job}, {}, has {found} of its {known} bytes: something has \
-                 removed the others, and they can't be read any more",
+                 removed the others, and what was in them can't be read any more; `skep store \
+                 check` names the events",
                 path.display()
             );
         }

@@ -179,21 +179,22 @@ fn give_back(to: &Transaction<'_>, budget: &Budget) -> Result<bool, Failure> {
     let number = |query| -> Result<u64, Failure> {
         Ok(to.statement(query)?.query_row([], |row| row.get(0))?)
     };
-    let mut before = u64::MAX;
     loop {
         let (free, all) = (number("PRAGMA freelist_count")?, number("PRAGMA page_count")?);
         let (pages, part) = SPARE;
-        // A database that wasn't made for it gives nothing back.
-        if free <= pages.max(all / part) || free >= before {
+        if free <= pages.max(all / part) {
             return Ok(true);
         }
-        if before < u64::MAX && budget.is_spent() {
-            return Ok(false);
-        }
-        before = free;
         // Half a megabyte at once; each row that it yields is a page.
         let mut vacuum = to.statement("PRAGMA incremental_vacuum(32)")?;
         let mut pages = vacuum.query([])?;
         while pages.next()?.is_some() {}
+        // A database that wasn't made for it gives nothing back.
+        if number("PRAGMA freelist_count")? >= free {
+            return Ok(true);
+        }
+        if budget.is_spent() {
+            return Ok(false);
+        }
     }
 }

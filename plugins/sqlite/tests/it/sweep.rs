@@ -105,6 +105,29 @@ async fn the_database_shrinks_and_its_readers_go_on() {
 }
 
 #[tokio::test]
+async fn a_database_that_gives_nothing_back_is_swept_to_the_end() {
+    let dir = tempdir().unwrap();
+    drop(open(dir.path()));
+    let db = Connection::open(dir.path().join("jobs.sqlite3")).unwrap();
+    db.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").unwrap();
+    let mode: i64 = db.query_row("PRAGMA auto_vacuum", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, 0);
+    drop(db);
+    let store = open(dir.path());
+    for _ in 0..100 {
+        let (job, mut log) = (job(), Log::default());
+        store.accept(&job).await.unwrap();
+        let rest = vec![log.segment(60_000)];
+        store.end(&ended(&job, &log), rest).await.unwrap();
+    }
+    let before = pages(dir.path());
+    sweep(&store, &nothing()).await;
+    assert_eq!(pages(dir.path()), before);
+    drop(store);
+    check(dir.path()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_step_forgets_a_few_jobs_only() {
     let dir = tempdir().unwrap();
     let store = open(dir.path());
