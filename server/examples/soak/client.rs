@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use crate::order::Order;
 
-/// How long an answer may take before a client gives up on the connection.
+/// How long an answer may take, or be silent, before a client gives up on the connection: a stream
+/// has a sign of life every 15 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client. Cloning is cheap.
@@ -42,7 +43,7 @@ pub(crate) enum Posted {
 impl Client {
     pub(crate) fn new(url: watch::Receiver<String>) -> reqwest::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(PATIENCE);
-        Ok(Self { http: http.build()?, url })
+        Ok(Self { http: http.read_timeout(PATIENCE).build()?, url })
     }
 
     /// A request to the server, once there is one.

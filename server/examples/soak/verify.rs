@@ -37,6 +37,12 @@ pub(crate) struct Listed {
     last_event: u64,
 }
 
+impl Listed {
+    fn is_live(&self) -> bool {
+        matches!(self.state.as_str(), "scheduled" | "queued" | "running")
+    }
+}
+
 #[derive(Deserialize)]
 struct Page {
     jobs: Vec<Listed>,
@@ -47,16 +53,14 @@ impl Verifier {
     /// Waits until all jobs have ended.
     pub(crate) async fn settle(&self) {
         let until = Instant::now() + PATIENCE;
-        loop {
-            match self.unended().await {
-                Ok(None) => return,
-                Ok(Some(job)) if Instant::now() > until => {
-                    let what = format!("it's {} {PATIENCE:?} after the last kill", job.state);
-                    return self.ledger.violate("lost", job.job_id, what);
-                }
-                // A job may still take its server down, and another one comes.
-                Ok(Some(_)) | Err(_) => sleep(Duration::from_millis(100)).await,
+        // A job may still take its server down, and another one comes.
+        while !matches!(self.unended().await, Ok(None)) {
+            if Instant::now() > until {
+                // Those that haven't ended are told when each is looked at.
+                let what = format!("it doesn't come to rest within {PATIENCE:?}");
+                return self.ledger.violate_as_a_whole("lost", what);
             }
+            sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -81,6 +85,12 @@ impl Verifier {
 
     /// Checks every job, and returns the hashes of their logs.
     pub(crate) async fn check(&self, jobs: Vec<Listed>) -> Result<HashMap<JobId, u64>> {
+        // The log of one that goes on would be read for ever.
+        let (live, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(Listed::is_live);
+        for Listed { job_id, state, .. } in live {
+            self.ledger.take(job_id);
+            self.ledger.violate("lost", job_id, format!("it's still {state} in the end"));
+        }
         let mut hashes = HashMap::new();
         let logs = iter(jobs).map(|job| async { (self.log(job.job_id).await, job) });
         let mut logs = std::pin::pin!(logs.buffer_unordered(AT_ONCE));
@@ -112,8 +122,7 @@ impl Verifier {
         let violate = |what, detail| self.ledger.violate(what, id, detail);
         log.wrongs.iter().for_each(|(what, detail)| violate(what, detail.clone()));
         let Some(end) = &log.end else {
-            // Those that nobody waits for stay where they are too.
-            drop(self.ledger.take(id));
+            self.ledger.take(id);
             return;
         };
         if end.state() != job.state || log.last() != job.last_event {
