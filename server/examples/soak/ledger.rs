@@ -41,12 +41,14 @@ pub(crate) struct Sight {
     pub(crate) events: Vec<(u64, u64)>,
     /// Whether the last one was the job's end.
     pub(crate) has_end: bool,
+    /// Whether the server said that there's nothing more: by that end, or by 204.
+    pub(crate) is_whole: bool,
 }
 
 impl Sight {
     /// Nothing yet, of what comes after an event.
     pub(crate) fn after(after: u64) -> Self {
-        Self { after, events: Vec::new(), has_end: false }
+        Self { after, events: Vec::new(), has_end: false, is_whole: false }
     }
 
     /// The last event that the reader has behind it.

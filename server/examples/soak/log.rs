@@ -8,6 +8,10 @@ use crate::client::{Frame, take_frames};
 use crate::ledger::Sight;
 use crate::order::{End, Kind, Order};
 
+/// How many ids a server leaves out before it goes on with a job's log, or a multiple of that:
+/// `MAX_UNSTORED_EVENTS` of core/src/job/log.rs. Any other number of ids was lost.
+const LEFT_OUT: u64 = 32 * 1024;
+
 /// A log, and what is wrong with it by itself.
 pub(crate) struct Log {
     /// Of all its bytes.
@@ -52,8 +56,15 @@ impl Log {
         };
         let mut attempt = 0;
         take_frames(&mut bytes, |frame| log.add(&frame, &mut attempt));
-        if log.end.is_none() {
-            log.wrongs.push(("lost", format!("its log has no end after event {}", log.last())));
+        match &log.end {
+            None => {
+                let what = format!("its log has no end after event {}", log.last());
+                log.wrongs.push(("lost", what));
+            }
+            Some(End::Succeeded { .. }) if log.attempts.is_empty() => {
+                log.wrongs.push(("wrong logs", "it succeeded without an attempt".to_owned()));
+            }
+            Some(_) => {}
         }
         if !bytes.is_empty() {
             log.wrongs.push(("wrong logs", format!("half a frame after event {}", log.last())));
@@ -74,14 +85,12 @@ impl Log {
         if id <= last {
             self.wrongs.push(("ids that don't grow", format!("event {id} comes after {last}")));
         }
-        // A server that goes on with a job says so first.
-        if id > last + 1 && !matches!(frame.event, "state" | "end") {
-            let what = format!("between events {last} and {id} of an attempt");
-            self.wrongs.push(("holes within an attempt", what));
+        if frame.event == "end" {
+            self.end = serde_json::from_str(frame.data).ok();
         }
+        self.check_jump(last, id, frame.event);
         self.events.push((id, frame.hash));
         match frame.event {
-            "end" => self.end = serde_json::from_str(frame.data).ok(),
             "state" => match serde_json::from_str::<State>(frame.data) {
                 Ok(state) if state.state == "running" => {
                     if state.attempt <= *attempt {
@@ -96,6 +105,21 @@ impl Log {
             },
             "" => self.add_output(frame),
             _ => {}
+        }
+    }
+
+    /// Whether the ids between two events may be missing: where a server goes on with what another
+    /// one left it says so first, by a state or, if it only ends the job, by an end without success.
+    fn check_jump(&mut self, last: u64, id: u64, event: &str) {
+        let left_out = id.saturating_sub(last + 1);
+        let may_jump = match event {
+            "state" => true,
+            "end" => !matches!(self.end, Some(End::Succeeded { .. })),
+            _ => false,
+        };
+        if left_out > 0 && (!may_jump || left_out % LEFT_OUT != 0) {
+            let what = format!("between events {last} and {id} ({event})");
+            self.wrongs.push(("holes within an attempt", what));
         }
     }
 
@@ -163,6 +187,14 @@ impl Log {
         let last = sight.last();
         if sight.has_end && last != self.last() {
             wrongs.push(("ended twice", format!("a reader saw its end as event {last}")));
+        }
+        if sight.is_whole && last < self.last() {
+            let what = format!("all after event {last}, the log ends with {}", self.last());
+            wrongs.push(("events that a reader missed", what));
+        }
+        if !sight.events.is_empty() && last > self.last() {
+            let what = format!("a reader saw event {last}, the log ends with {}", self.last());
+            wrongs.push(("events past the end", what));
         }
         let stored = self.events.iter().filter(|(id, _)| (sight.after + 1..=last).contains(id));
         for (id, _) in stored {

@@ -106,7 +106,10 @@ impl Reader {
         match response.status().as_u16() {
             200 => {}
             // It had been read to its end.
-            204 => return Came::ToEnd,
+            204 => {
+                sight.is_whole = true;
+                return Came::ToEnd;
+            }
             503 => {
                 sleep(PAUSE).await;
                 return Came::Off;
@@ -140,6 +143,7 @@ impl Reader {
                 sight.has_end |= frame.event == "end";
             });
             if sight.has_end {
+                sight.is_whole = true;
                 return Came::ToEnd;
             }
             if let (Manner::Slow, 0..SLOW) = (self.manner, chunks_before) {

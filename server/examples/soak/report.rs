@@ -37,7 +37,7 @@ pub(crate) struct Violation {
 }
 
 /// What is looked for, and told also where there's none of it.
-const PROMISES: [&str; 17] = [
+const PROMISES: [&str; 18] = [
     "lost",
     "ended twice",
     "holes within an attempt",
@@ -45,6 +45,7 @@ const PROMISES: [&str; 17] = [
     "other contents under one id",
     "ids that don't grow",
     "events that a reader missed",
+    "events past the end",
     "steps run twice",
     "attempts run twice",
     "cancelled that weren't",
