@@ -27,12 +27,14 @@ pub(crate) struct Wish {
     pub(crate) key: Option<String>,
     pub(crate) priority: Option<&'static str>,
     pub(crate) run_at: Option<String>,
+    /// Whether it starts with its first reader.
+    pub(crate) on_stream: bool,
 }
 
 /// What a request for a job came to.
 pub(crate) enum Posted {
     Accepted(JobId),
-    /// With 429 or 503.
+    /// With 429 or 503, and when to ask again.
     Refused,
     /// The connection broke: it's not known whether there's a job.
     Lost,
@@ -67,6 +69,7 @@ impl Client {
             ("skep-priority", wish.priority),
             ("skep-run-at", wish.run_at.as_deref()),
             ("skep-timeout", order.timeout()),
+            ("skep-start", wish.on_stream.then_some("on-stream")),
         ];
         for (name, value) in headers {
             if let Some(value) = value {
@@ -76,7 +79,7 @@ impl Client {
         let Ok(response) = request.send().await else { return Posted::Lost };
         match response.status().as_u16() {
             201 => {}
-            429 | 503 => return Posted::Refused,
+            _ if is_refusal(&response) => return Posted::Refused,
             _ => return Posted::Wrong(describe(response).await),
         }
         // Its head holds the id: an answer whose body is cut off has been given.
@@ -92,6 +95,13 @@ impl Client {
         let request = self.request(Method::GET, &path).await;
         request.header("last-event-id", after.to_string()).send().await
     }
+}
+
+/// Whether an answer puts its client off, and says until when.
+pub(crate) fn is_refusal(response: &Response) -> bool {
+    let after = response.headers().get("retry-after").and_then(|after| after.to_str().ok());
+    let seconds = after.and_then(|after| after.parse::<u64>().ok());
+    matches!(response.status().as_u16(), 429 | 503) && seconds >= Some(1)
 }
 
 /// The job that an answer's `Location` names.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::client::Client;
-use crate::incarnation::{Faulty, Plan, World};
+use crate::incarnation::{Faulty, Plan, World, cut_off};
 use crate::ledger::Ledger;
 use crate::load::Load;
 use crate::order::Kind;
@@ -23,8 +23,12 @@ use crate::verify::Verifier;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// How long clients may take to get what they wait for, once nothing troubles the server.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long clients may take to get what they wait for, once nothing troubles the server: jobs that
+/// stood beside one that took servers down have their last attempt one by one.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// The longest run, minutes: a week.
+const MAX_MINUTES: f64 = 7.0 * 24.0 * 60.0;
 
 /// The last servers' clock, seconds from the true time: later than any before, so that everything
 /// that waits for its time has it.
@@ -35,8 +39,8 @@ const LAST_CLOCK: i64 = 3 * 3600;
 #[command(name = "soak drive")]
 struct Options {
     /// For how long
-    #[arg(default_value_t = 1.0)]
-    minutes: f64,
+    #[arg(default_value = "1", value_parser = parse_minutes)]
+    minutes: Duration,
     /// What all that is random is drawn from [default: a random one]
     #[arg(long)]
     seed: Option<u64>,
@@ -46,6 +50,14 @@ struct Options {
     /// Where the numbers go
     #[arg(long, default_value = "target/soak.json")]
     report: PathBuf,
+}
+
+fn parse_minutes(text: &str) -> std::result::Result<Duration, String> {
+    let minutes = text.parse().ok().filter(|minutes| (0.0..=MAX_MINUTES).contains(minutes));
+    let Some(minutes): Option<f64> = minutes else {
+        return Err(format!("it's a number of minutes, {MAX_MINUTES} at most, such as 0.5"));
+    };
+    Ok(Duration::from_secs_f64(minutes * 60.0))
 }
 
 /// `soak drive`.
@@ -75,15 +87,20 @@ fn run(options: &Options, seed: u64) -> Result<bool> {
         directory: directory.clone(),
     };
     let runtime = tokio::runtime::Runtime::new()?;
-    let kept = runtime.block_on(drive(options, seed, &home, &place));
-    if let Ok(true) = kept {
-        std::fs::remove_dir_all(directory)?;
-        place.remove()?;
-    } else {
-        let (log, data) = (directory.join("server.log"), place.path());
-        eprintln!("kept: {} and {} (seed {seed})", log.display(), data.display());
+    let driven = runtime.block_on(async {
+        tokio::select! {
+            driven = drive(options, seed, &home, &place) => Some(driven),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    });
+    match driven {
+        Some(Ok(true)) | None => std::fs::remove_dir_all(directory)?,
+        Some(_) => {
+            let log = directory.join("server.log");
+            eprintln!("kept (seed {seed}): {}, and {}", log.display(), place.keep());
+        }
     }
-    kept
+    driven.unwrap_or_else(|| Err("interrupted".into()))
 }
 
 async fn drive(options: &Options, seed: u64, home: &Home, place: &Place) -> Result<bool> {
@@ -97,10 +114,9 @@ async fn drive(options: &Options, seed: u64, home: &Home, place: &Place) -> Resu
     let clients = tokio::spawn(load.clone().run(rng.fork(), stopped));
     let world = World { home, place, load: &load };
 
-    let span = Duration::from_secs_f64(options.minutes * 60.0);
     home.set_clock(0)?;
     for number in 0.. {
-        if begun.elapsed() >= span {
+        if begun.elapsed() >= options.minutes {
             break;
         }
         let plan = Plan::draw(&mut rng, number, home, place);
@@ -115,7 +131,7 @@ async fn drive(options: &Options, seed: u64, home: &Home, place: &Place) -> Resu
         let again = tokio::spawn(load.clone().ask_again(rng.fork()));
         world.live(server, plan, &mut rng).await?;
         url.send_replace(String::new());
-        drop(again);
+        cut_off(again).await?;
     }
 
     stop.send_replace(true);
@@ -123,17 +139,20 @@ async fn drive(options: &Options, seed: u64, home: &Home, place: &Place) -> Resu
     home.set_clock(LAST_CLOCK)?;
     let mut server = world.start(Faulty::default())?;
     url.send_replace(server.url.clone());
-    if world.attend(&mut server, &url, timeout(PATIENCE, clients)).await?.is_err() {
-        let what = format!("clients still wait {PATIENCE:?} after the last kill");
-        ledger.violate_as_a_whole("lost", what);
+    match world.attend(&mut server, &url, timeout(PATIENCE, clients)).await? {
+        Ok(done) => done??,
+        Err(_) => {
+            let what = format!("clients still wait {PATIENCE:?} after the last kill");
+            ledger.violate_as_a_whole("lost", what);
+        }
     }
     let accepted = ledger.accepted();
-    let poison = ledger.accepted_of(Kind::Poison);
     let verifier = Verifier { client, ledger: ledger.clone() };
     world.attend(&mut server, &url, verifier.settle()).await?;
     println!("{:6.1} s  all are read", begun.elapsed().as_secs_f64());
     let jobs = verifier.list().await?;
     let stored = jobs.len();
+    let poison = jobs.iter().filter(|job| job.operation == Kind::POISON).count();
     let hashes = verifier.check(jobs).await?;
     stop_and_check(server, home, &ledger).await?;
     println!("{:6.1} s  and read again", begun.elapsed().as_secs_f64());
@@ -142,13 +161,19 @@ async fn drive(options: &Options, seed: u64, home: &Home, place: &Place) -> Resu
     verifier.compare(&hashes).await?;
     stop_and_check(server, home, &ledger).await?;
 
+    for what in ledger.counters.untested() {
+        ledger.violate_as_a_whole("untested", what);
+    }
+    if accepted == 0 {
+        ledger.violate_as_a_whole("untested", "no job was accepted".to_owned());
+    }
     let violations = ledger.violations();
     let rows = [
         ("seed", json!(seed)),
         ("seconds", json!(begun.elapsed().as_secs())),
         ("jobs accepted", json!(accepted)),
-        ("poisonous ones among them", json!(poison)),
         ("jobs in the store", json!(stored)),
+        ("poisonous ones among them", json!(poison)),
     ];
     let report = Report::new(&rows, &ledger.counters, &violations);
     println!("\n{}", report.table());
@@ -161,7 +186,7 @@ async fn drive(options: &Options, seed: u64, home: &Home, place: &Place) -> Resu
 
 /// Stops a server that nothing troubles, and looks at what it leaves.
 async fn stop_and_check(server: Server, home: &Home, ledger: &Ledger) -> Result<()> {
-    let status = server.stop().await?;
+    let status = server.stop().await?.status;
     if !status.success() {
         ledger.violate_as_a_whole("wrong exits", format!("with nothing to do: {status}"));
     }

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -71,7 +72,8 @@ fn start(directory: &Path, configuration: &str) -> Result<Server> {
     let data = directory.join("data");
     std::fs::create_dir_all(&data)?;
     let home = Home { directory: directory.to_owned(), data, faketime: None };
-    home.start(configuration, |_| {})?.ok_or_else(|| "the server does not start".into())
+    let started = home.start(configuration, &Arc::default())?;
+    started.map_err(|exit| format!("the server does not start: {}", exit.status).into())
 }
 
 /// One job's events through each store, in turn, to one reader.

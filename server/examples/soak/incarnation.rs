@@ -1,13 +1,13 @@
 //! What one server goes through, from its start to its end.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastrand::Rng;
 use rusqlite::Connection;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::Wish;
 use crate::driver::Result;
@@ -15,7 +15,7 @@ use crate::ledger::count;
 use crate::load::Load;
 use crate::order::{Kind, MAX_ATTEMPTS, Order};
 use crate::place::Place;
-use crate::server::{Home, Server, database};
+use crate::server::{Exit, Home, Server, database};
 
 /// How often it's looked whether the server has died by itself.
 const LOOK: Duration = Duration::from_millis(50);
@@ -25,6 +25,19 @@ const POISON_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the driver waits for the database's lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the database is locked: longer than the store waits for it (`PATIENCE` of
+/// plugins/sqlite/src/open.rs, 5 s), or not, milliseconds.
+const LONG_LOCK: std::ops::Range<u64> = 6_000..8_000;
+const SHORT_LOCK: std::ops::Range<u64> = 200..4_000;
+
+/// How large files may become when writes fail, bytes: writes partway through a log file and the
+/// database's log are cut.
+const FILE_SIZE: std::ops::Range<u64> = 0..4 << 20;
+
+/// How long a job may take that tells the server's time, and how far that may be off, seconds.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(5);
+const CLOCK_ERROR: u64 = 30;
 
 /// How far clocks are set from the true time, seconds: less than keys and jobs are kept.
 const CLOCK: i64 = 2 * 3600;
@@ -51,12 +64,12 @@ enum Trouble {
     Nothing,
     /// Calls of its store fail.
     Store,
-    /// Another program holds the database's lock.
-    Busy,
+    /// Another program holds the database's lock for so long.
+    Busy(Duration),
     /// Its disk is full.
     Full,
-    /// Its writes fail.
-    Broken,
+    /// Its writes behind so many bytes of a file fail.
+    Broken(u64),
     /// Its clock is set, this many seconds from the true time.
     Clock(i64),
 }
@@ -79,7 +92,10 @@ impl Plan {
         let life = if rng.u8(0..5) == 0 { rng.u64(50..700) } else { rng.u64(3_000..11_000) };
         let mut life = Duration::from_millis(life);
         let clock = Trouble::Clock(rng.i64(-CLOCK..CLOCK));
-        let troubles = [Trouble::Store, Trouble::Busy, Trouble::Full, Trouble::Broken, clock];
+        let lock = if number == 2 || rng.bool() { LONG_LOCK } else { SHORT_LOCK };
+        let busy = Trouble::Busy(Duration::from_millis(rng.u64(lock)));
+        let broken = Trouble::Broken(if rng.u8(0..3) == 0 { 0 } else { rng.u64(FILE_SIZE) });
+        let troubles = [Trouble::Store, busy, Trouble::Full, broken, clock];
         let mut trouble = match number {
             0 => Trouble::Nothing,
             1..=5 => troubles[number - 1],
@@ -87,12 +103,15 @@ impl Plan {
             _ => troubles[rng.usize(0..troubles.len())],
         };
         match trouble {
-            Trouble::Full if !place.is_mounted => trouble = Trouble::Broken,
+            Trouble::Full if !place.is_mounted => trouble = broken,
             Trouble::Clock(_) if home.faketime.is_none() => trouble = Trouble::Nothing,
             _ => {}
         }
         if number <= 5 {
             life = life.clamp(Duration::from_secs(4), Duration::from_secs(7));
+        }
+        if let Trouble::Busy(lock) = trouble {
+            life = life.max(lock.mul_f64(1.5));
         }
         let end = match (number, rng.u8(0..100)) {
             (6, _) | (_, 0..3) if number > 5 => Fate::Poisoned,
@@ -109,9 +128,9 @@ impl fmt::Display for Plan {
         let trouble = match self.trouble {
             Trouble::Nothing => "no trouble".to_owned(),
             Trouble::Store => "its store fails".to_owned(),
-            Trouble::Busy => "its database is locked".to_owned(),
+            Trouble::Busy(lock) => format!("its database is locked {:.1} s", lock.as_secs_f64()),
             Trouble::Full => "its disk is full".to_owned(),
-            Trouble::Broken => "its writes fail".to_owned(),
+            Trouble::Broken(size) => format!("its writes behind {} KiB fail", size / 1024),
             Trouble::Clock(by) => format!("its clock is set to {:+} min", by / 60),
         };
         write!(f, "{trouble}, {:?} after {:.1} s", self.end, self.life.as_secs_f64())
@@ -133,17 +152,25 @@ impl World<'_> {
         let rest = plan.life.saturating_sub(before);
         // What could not be stored when the server is killed must not have been told.
         let lasts = plan.end == Fate::Killed && rng.bool();
-        let during = if lasts { rest } else { rest.mul_f64(rng.f64()) };
+        let during = match plan.trouble {
+            Trouble::Busy(lock) => lock,
+            _ if lasts => rest,
+            // Not so short that nobody notices.
+            _ => rest.mul_f64(0.4 + rng.f64() * 0.6),
+        };
         sleep_until_dead(&mut server, before).await?;
         let undo = self.make_trouble(&mut server, plan.trouble)?;
         sleep_until_dead(&mut server, during).await?;
+        if let (Trouble::Clock(offset), None) = (plan.trouble, server.ended()?) {
+            self.look_at_clock(offset, rng).await;
+        }
         if !lasts || matches!(undo, Undo::Unlock(_)) {
             self.end_trouble(&server, undo)?;
         }
         sleep_until_dead(&mut server, rest.saturating_sub(during)).await?;
-        if server.ended()?.is_some() {
+        if let Some(exit) = server.ended()? {
             self.make_room()?;
-            return self.explain_death();
+            return self.explain(exit);
         }
         match plan.end {
             Fate::Killed => {
@@ -153,9 +180,9 @@ impl World<'_> {
             }
             Fate::Stopped => {
                 count(&counters.stops);
-                let status = server.stop().await?;
-                if !status.success() {
-                    let what = format!("asked to stop, it ended with {status}");
+                let exit = server.stop().await?;
+                if !exit.status.success() && !exit.is_poisoned {
+                    let what = format!("asked to stop, it ended with {}", exit.status);
                     self.load.ledger.violate_as_a_whole("wrong exits", what);
                 }
                 Ok(())
@@ -167,10 +194,9 @@ impl World<'_> {
     /// Starts a server. One that a job takes down before it listens is followed by another.
     pub(crate) fn start(&self, faulty: Faulty) -> Result<Server> {
         loop {
-            let ledger = self.load.ledger.clone();
-            match self.home.start(&configuration(faulty), move |line| ledger.hear(line))? {
-                Some(server) => return Ok(server),
-                None => self.explain_death()?,
+            match self.home.start(&configuration(faulty), &self.load.ledger)? {
+                Ok(server) => break Ok(server),
+                Err(exit) => self.explain(exit)?,
             }
         }
     }
@@ -188,24 +214,22 @@ impl World<'_> {
                 done = &mut work => return Ok(done),
                 () = sleep(LOOK) => {}
             }
-            if server.ended()?.is_some() {
-                self.explain_death()?;
+            if let Some(exit) = server.ended()? {
+                self.explain(exit)?;
                 *server = self.start(Faulty::default())?;
                 url.send_replace(server.url.clone());
             }
         }
     }
 
-    /// A server has died by itself: there's a job that has taken it down.
-    fn explain_death(&self) -> Result<()> {
-        let counters = &self.load.ledger.counters;
-        count(&counters.deaths);
-        let (deaths, poisoned) = (&counters.deaths, &counters.poisoned);
-        if deaths.load(Ordering::Relaxed) <= poisoned.load(Ordering::Relaxed) {
+    /// A server has ended by itself: a job of its own must have taken it down.
+    fn explain(&self, exit: Exit) -> Result<()> {
+        if exit.is_poisoned {
             return Ok(());
         }
-        let log = self.home.directory.join("server.log");
-        Err(format!("the server ended by itself, see the end of {}", log.display()).into())
+        let (status, log) = (exit.status, self.home.directory.join("server.log"));
+        Err(format!("the server ended by itself ({status}): see the end of {}", log.display())
+            .into())
     }
 
     /// Has a job take the server down.
@@ -213,12 +237,12 @@ impl World<'_> {
         let order = Order::of(Kind::Poison, rng);
         let wish = Wish { key: Some(format!("poison-{:x}", rng.u64(..))), ..Wish::default() };
         let load = self.load.clone();
-        // By a key, since the answer rarely comes; asked again until one of the next servers answers.
+        // By a key, since the answer rarely comes, and it's asked again as long as the server lives.
         let asked = tokio::spawn(async move { load.keyed(&order, &wish, 1).await });
         sleep_until_dead(&mut server, POISON_PATIENCE).await?;
-        drop(asked);
-        if server.ended()?.is_some() {
-            return self.explain_death();
+        cut_off(asked).await?;
+        if let Some(exit) = server.ended()? {
+            return self.explain(exit);
         }
         // Its place in the queue didn't come.
         count(&self.load.ledger.counters.kills);
@@ -228,37 +252,51 @@ impl World<'_> {
     fn make_trouble(&self, server: &mut Server, trouble: Trouble) -> Result<Undo> {
         let counters = &self.load.ledger.counters;
         let undo = match trouble {
-            Trouble::Nothing | Trouble::Store => return Ok(Undo::Nothing),
-            Trouble::Busy => {
+            Trouble::Nothing => Undo::Nothing,
+            Trouble::Store => {
+                count(&counters.store.made);
+                Undo::Nothing
+            }
+            Trouble::Busy(_) => {
                 let database = Connection::open(database(&self.home.data))?;
                 database.busy_timeout(LOCK_PATIENCE)?;
                 // The server may just hold the lock for longer; then it's not disturbed.
                 if database.execute_batch("BEGIN IMMEDIATE").is_err() {
                     return Ok(Undo::Nothing);
                 }
-                count(&counters.busy);
+                count(&counters.busy.made);
                 Undo::Unlock(database)
             }
             Trouble::Full if self.place.fill_up() => {
-                count(&counters.full);
+                count(&counters.full.made);
                 Undo::Empty
             }
-            Trouble::Broken if server.let_write(false) => {
-                count(&counters.broken);
+            Trouble::Broken(size) if server.limit_files(Some(size)) => {
+                count(&counters.broken.made);
                 Undo::LetWrite
             }
             Trouble::Clock(offset) => {
                 self.home.set_clock(offset)?;
-                count(&counters.clock);
+                count(&counters.clock.made);
                 Undo::Nothing
             }
             // A job was quicker.
-            Trouble::Full | Trouble::Broken if server.ended()?.is_some() => Undo::Nothing,
-            Trouble::Full | Trouble::Broken => {
+            Trouble::Full | Trouble::Broken(_) if server.ended()?.is_some() => Undo::Nothing,
+            Trouble::Full | Trouble::Broken(_) => {
                 return Err(format!("can't bring about that {trouble:?}").into());
             }
         };
         Ok(undo)
+    }
+
+    /// Looks whether a job's time shows that the clock was set.
+    async fn look_at_clock(&self, offset: i64, rng: &mut Rng) {
+        let found = timeout(CLOCK_PATIENCE, self.load.clock(rng)).await;
+        if let Ok(Some(found)) = found
+            && found.abs_diff(offset) < CLOCK_ERROR
+        {
+            count(&self.load.ledger.counters.clock.felt);
+        }
     }
 
     /// Sees to it that the next server's disk isn't full.
@@ -278,7 +316,7 @@ impl World<'_> {
             Undo::Empty => self.place.empty(),
             Undo::LetWrite => {
                 // One that has died has no limits.
-                server.let_write(true);
+                server.limit_files(None);
                 true
             }
         };
@@ -292,6 +330,15 @@ enum Undo {
     Unlock(Connection),
     Empty,
     LetWrite,
+}
+
+/// Ends a task that isn't needed any more. Fails if it has panicked.
+pub(crate) async fn cut_off<T>(task: JoinHandle<T>) -> Result<()> {
+    task.abort();
+    match task.await {
+        Err(error) if error.is_panic() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Sleeps, but no longer than the server lives.
@@ -310,7 +357,7 @@ fn configuration(faulty: Faulty) -> String {
         "[server]\nstore = \"faulty\"\ndrain = \"1s\"\n\
          [jobs]\nretention = \"2400h\"\nmax_kept = 100000000\nmax_stored = \"1TiB\"\n\
          max_running = 300\nmax_queued = 3000\nmax_attempts = {MAX_ATTEMPTS}\n\
-         cancel_grace = \"500ms\"\n\
+         cancel_grace = \"500ms\"\nunclaimed_ttl = \"20s\"\n\
          [plugins.faulty]\ncalls = {calls}\nseed = {seed}\n"
     )
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use skep::JobId;
 
-use crate::order::{Kind, Order};
+use crate::order::Order;
 use crate::report::{Counters, Violation};
 
 /// What is known of a job that was accepted.
@@ -142,8 +142,7 @@ impl Ledger {
         let mut words = line.split(' ');
         let (verb, object, id) = (words.next(), words.next(), words.next_back());
         match (verb, object, id.and_then(|id| id.parse::<JobId>().ok())) {
-            (Some("fault"), Some("Fails"), _) => count(&self.counters.fails),
-            (Some("fault"), Some("FailsLate"), _) => count(&self.counters.fails_late),
+            (Some("fault"), ..) => count(&self.counters.store.felt),
             (Some("abort"), Some(id), _) => {
                 if let Ok(id) = id.parse() {
                     *lock(&self.handlers).aborted.entry(id).or_default() += 1;
@@ -157,6 +156,19 @@ impl Ledger {
             }
             // A line that was cut off in the middle.
             _ => {}
+        }
+    }
+
+    /// A line of the server's log: what its store complains of, it has felt.
+    pub(crate) fn hear_store(&self, line: &str) {
+        let says = |words: &[&str]| words.iter().any(|words| line.contains(words));
+        // The store's words for what its database is told, and the system's for its other files.
+        if says(&["another program has locked"]) {
+            count(&self.counters.busy.felt);
+        } else if says(&["the disk is full", "No space left on device"]) {
+            count(&self.counters.full.felt);
+        } else if says(&["the disk fails", "File too large"]) {
+            count(&self.counters.broken.felt);
         }
     }
 
@@ -207,11 +219,6 @@ impl Ledger {
 
     pub(crate) fn accepted(&self) -> usize {
         lock(&self.jobs).len()
-    }
-
-    /// How many jobs of a kind were accepted.
-    pub(crate) fn accepted_of(&self, kind: Kind) -> usize {
-        lock(&self.jobs).values().filter(|entry| entry.order.kind == kind).count()
     }
 
     pub(crate) fn ids(&self) -> Vec<JobId> {

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use reqwest::Method;
+use serde_json::Value;
 use skep::JobId;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::client::{Client, Posted, Wish, describe, job_of};
+use crate::client::{Client, Posted, Wish, describe, is_refusal, job_of};
 use crate::ledger::{Cancel, Ledger, count};
+use crate::listing::Walk;
 use crate::order::{Kind, Order};
 use crate::reader::{Manner, Reader};
 
@@ -23,6 +26,16 @@ const PER_TICK: u32 = 8;
 
 /// How many clients there are at once, so that they don't pile up while there's no server.
 const CLIENTS: usize = 2_000;
+
+/// How many pages a client turns, at most.
+const MAX_PAGES: u32 = 20;
+
+/// The pause before a client asks again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a job may take to end of which it was said that it has: its end may wait for a store that
+/// fails.
+const END_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a client asks again for a job that it has a key for.
 const KEY_PATIENCE: Duration = Duration::from_mins(2);
@@ -36,7 +49,12 @@ pub(crate) struct Load {
 
 impl Load {
     /// Asks for jobs until `stop` is true, and waits until all clients have what they want.
-    pub(crate) async fn run(self, mut rng: Rng, mut stop: watch::Receiver<bool>) {
+    /// Fails if one of them panics.
+    pub(crate) async fn run(
+        self,
+        mut rng: Rng,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), JoinError> {
         let clients = Arc::new(Semaphore::new(CLIENTS));
         let mut tasks = JoinSet::new();
         let mut ticks = interval(TICK);
@@ -54,9 +72,14 @@ impl Load {
                     drop(permit);
                 });
             }
-            while tasks.try_join_next().is_some() {}
+            while let Some(done) = tasks.try_join_next() {
+                done?;
+            }
         }
-        tasks.join_all().await;
+        while let Some(done) = tasks.join_next().await {
+            done?;
+        }
+        Ok(())
     }
 
     /// One client: asks for a job, and does with it what some client would.
@@ -67,6 +90,7 @@ impl Load {
             ..Wish::default()
         };
         let id = match rng.u8(0..100) {
+            99 => return self.page(rng).await,
             0..5 => return self.attached(&order, rng).await,
             5..13 => {
                 // Unlike any other, by the counter; drawn too, so that runs in one place differ.
@@ -79,11 +103,19 @@ impl Load {
                 wish.run_at = Some(format!("+{}ms", rng.u32(100..4000)));
                 self.plain(&order, &wish).await
             }
+            23..31 => {
+                wish.on_stream = true;
+                self.plain(&order, &wish).await
+            }
             _ => self.plain(&order, &wish).await,
         };
         let Some(id) = id else { return };
         let cancels = rng.u8(0..100) < if order.kind == Kind::Wait { 60 } else { 4 };
-        let readers = (0..rng.u8(0..3)).map(|_| self.reader(id, Manner::draw(rng), rng).read());
+        // A job that waits for its first reader gets one.
+        let first = wish.on_stream.then_some(Manner::Live);
+        let others = (0..rng.u8(0..3)).map(|_| Manner::draw(rng));
+        let manners: Vec<_> = first.into_iter().chain(others).collect();
+        let readers = manners.into_iter().map(|manner| self.reader(id, manner, rng).read());
         let readers: Vec<_> = readers.collect();
         let pause = Duration::from_millis(rng.u64(0..1500));
         let cancel = async {
@@ -131,7 +163,7 @@ impl Load {
                     self.ledger.keyed(wish.key.as_deref().unwrap_or_default(), order, id);
                     return Some(id);
                 }
-                Posted::Refused | Posted::Lost => sleep(Duration::from_millis(100)).await,
+                Posted::Refused | Posted::Lost => sleep(PAUSE).await,
                 Posted::Wrong(answer) => {
                     let what = format!("to {order:?} by {:?}: {answer}", wish.key);
                     self.ledger.violate_as_a_whole("wrong answers", what);
@@ -152,6 +184,17 @@ impl Load {
         join_all(asked).await;
     }
 
+    /// How far the server's clock is from ours, seconds, by a job that it makes; `None` if it makes
+    /// none now.
+    pub(crate) async fn clock(&self, rng: &mut Rng) -> Option<i64> {
+        let order = Order::of(Kind::Echo, rng);
+        let id = self.plain(&order, &Wish::default()).await?;
+        let request = self.client.request(Method::GET, &format!("/v1/jobs/{id}")).await;
+        let job: Value = request.send().await.ok()?.json().await.ok()?;
+        let created: Timestamp = job["created_at"].as_str()?.parse().ok()?;
+        Some(created.as_second() - Timestamp::now().as_second())
+    }
+
     /// Has a job of its own: it's over when the client leaves, or the server dies.
     async fn attached(&self, order: &Order, rng: &mut Rng) {
         let path = format!("/v1/operations/{}", order.operation);
@@ -169,7 +212,7 @@ impl Load {
                 let manner = if rng.bool() { Manner::Live } else { Manner::Restless };
                 self.reader(id, manner, rng).read_own(response).await;
             }
-            (429 | 503, _) => count(&self.ledger.counters.refused),
+            _ if is_refusal(&response) => count(&self.ledger.counters.refused),
             _ => {
                 let answer = describe(response).await;
                 let what = format!("to an attached {order:?}: {answer}");
@@ -183,21 +226,64 @@ impl Load {
         self.ledger.cancel(id, Cancel::Asked);
         loop {
             let request = self.client.request(Method::DELETE, &format!("/v1/jobs/{id}")).await;
-            match request.send().await.map(|response| response.status().as_u16()) {
-                Ok(202) => {
+            let Ok(response) = request.send().await else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            match response.status().as_u16() {
+                202 => {
                     count(&self.ledger.counters.cancelled);
                     return self.ledger.cancel(id, Cancel::Promised);
                 }
-                Ok(409) => return,
-                Ok(404) => {
-                    return self.ledger.violate(
-                        "lost",
-                        id,
-                        "who cancels it finds it unknown".into(),
-                    );
+                409 => return self.has_ended(id).await,
+                _ if is_refusal(&response) => sleep(PAUSE).await,
+                _ => {
+                    let what = format!("to who cancels it: {}", describe(response).await);
+                    return self.ledger.violate("wrong answers", id, what);
                 }
-                _ => sleep(Duration::from_millis(100)).await,
             }
+        }
+    }
+
+    /// Whether a job has ended that couldn't be cancelled: it has, or its end is being stored.
+    async fn has_ended(&self, id: JobId) {
+        let until = Instant::now() + END_PATIENCE;
+        loop {
+            let request = self.client.request(Method::GET, &format!("/v1/jobs/{id}")).await;
+            if let Ok(response) = request.send().await
+                && response.status() == 200
+                && let Ok(job) = response.json::<Value>().await
+            {
+                if !job["ended_at"].is_null() {
+                    return;
+                }
+                if Instant::now() > until {
+                    let what = format!("it could not be cancelled, and is still {}", job["state"]);
+                    return self.ledger.violate("wrong answers", id, what);
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Pages through the list of jobs: each is there once, the newest first, whatever comes meanwhile.
+    async fn page(&self, rng: &mut Rng) {
+        let mut walk = Walk::new(rng.usize(1..=100));
+        for _ in 0..rng.u32(1..=MAX_PAGES) {
+            let Some(path) = walk.path() else { return };
+            let Ok(response) = self.client.request(Method::GET, &path).await.send().await else {
+                return;
+            };
+            if is_refusal(&response) {
+                return;
+            }
+            if response.status() != 200 {
+                let what = format!("to {path}: {}", describe(response).await);
+                return self.ledger.violate_as_a_whole("wrong answers", what);
+            }
+            // The server may die in the middle of its answer.
+            let Ok(page) = response.json().await else { return };
+            walk.take(page, &self.ledger);
         }
     }
 }

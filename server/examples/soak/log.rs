@@ -43,6 +43,11 @@ struct Numbered {
     n: u64,
 }
 
+#[derive(Deserialize)]
+struct Progress {
+    done: u64,
+}
+
 impl Log {
     pub(crate) fn parse(mut bytes: Vec<u8>) -> Self {
         let mut hasher = DefaultHasher::new();
@@ -104,6 +109,7 @@ impl Log {
                 Err(error) => self.wrongs.push(("wrong logs", format!("event {id}: {error}"))),
             },
             "" => self.add_output(frame),
+            "progress" => self.check_progress(frame),
             _ => {}
         }
     }
@@ -120,6 +126,16 @@ impl Log {
         if left_out > 0 && (!may_jump || left_out % LEFT_OUT != 0) {
             let what = format!("between events {last} and {id} ({event})");
             self.wrongs.push(("holes within an attempt", what));
+        }
+    }
+
+    /// Progress stands behind the output that it counts.
+    fn check_progress(&mut self, frame: &Frame<'_>) {
+        let last = self.attempts.last().map(|attempt| attempt.last);
+        let done = serde_json::from_str::<Progress>(frame.data).ok().map(|progress| progress.done);
+        if done != last {
+            let what = format!("event {} says {}, behind number {last:?}", frame.id, frame.data);
+            self.wrongs.push(("wrong outputs", what));
         }
     }
 

@@ -20,6 +20,7 @@
 //! - `server.rs`: the server as a process; `place.rs`: the disk that it's on, which can fill up
 //! - `order.rs`: which jobs are asked for, and how each may end
 //! - `load.rs`: the clients that ask for them; `reader.rs`: those that read; `client.rs`: their HTTP
+//! - `listing.rs`: the list of jobs, page by page
 //! - `ledger.rs`: what clients and handlers saw
 //! - `verify.rs`: what is kept, held against the ledger; `log.rs`: one job's log
 //! - `report.rs`: the numbers
@@ -31,6 +32,7 @@ mod faulty;
 mod figures;
 mod incarnation;
 mod ledger;
+mod listing;
 mod load;
 mod log;
 mod operations;

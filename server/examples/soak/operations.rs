@@ -28,7 +28,10 @@ struct Numbered {
     pad: String,
 }
 
-/// Emits events `first` to `last`.
+/// How often it's told how far the work is, events.
+const PROGRESS: u64 = 4;
+
+/// Emits events `first` to `last`, and tells of it between them.
 async fn emit_numbers(
     job: &JobContext,
     numbers: std::ops::RangeInclusive<u64>,
@@ -37,6 +40,10 @@ async fn emit_numbers(
 ) -> Result<()> {
     for n in numbers {
         job.emit(&Numbered { n, pad: "x".repeat(pad) }).await?;
+        if n % PROGRESS == 0 {
+            job.progress(n, None, "events").await?;
+            job.log(LogLevel::Debug, format!("{n} events")).await?;
+        }
         pause(job, pause_ms).await;
     }
     Ok(())

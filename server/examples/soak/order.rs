@@ -36,6 +36,12 @@ pub(crate) enum Kind {
     Poison,
 }
 
+impl Kind {
+    /// Operations whose jobs are looked at whoever asked for them.
+    pub(crate) const ONCE: &'static str = "soak_once";
+    pub(crate) const POISON: &'static str = "soak_abort";
+}
+
 /// How often each kind is asked for. Poison is the driver's to give.
 const SHARES: [(Kind, u32); 13] = [
     (Kind::Echo, 300),
@@ -88,7 +94,7 @@ impl Order {
                 let pause_ms = rng.u64(0..2);
                 ("soak_count", n, json!({ "n": n, "pad": pad, "pause_ms": pause_ms }))
             }
-            Kind::Once => ("soak_once", n, json!({ "n": n, "pause_ms": pause_ms })),
+            Kind::Once => (Kind::ONCE, n, json!({ "n": n, "pause_ms": pause_ms })),
             Kind::Flaky => ("soak_flaky", n, json!({ "n": n, "fails": rng.u32(1..=4) })),
             Kind::Hopeless => ("soak_flaky", n, json!({ "n": n, "fails": u32::MAX })),
             Kind::Checkpoint => {
@@ -101,7 +107,7 @@ impl Order {
             Kind::Call => ("soak_call", n, json!({ "n": n, "pause_ms": pause_ms })),
             Kind::Fail => ("soak_fail", n, json!({ "n": n })),
             Kind::Panic => ("soak_panic", n, json!({ "n": n })),
-            Kind::Poison => ("soak_abort", 0, json!({})),
+            Kind::Poison => (Kind::POISON, 0, json!({})),
         };
         Self { kind, operation, input, n }
     }

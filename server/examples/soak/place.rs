@@ -12,11 +12,13 @@ const SIZE: u32 = 16 * 1024;
 const SPARE: u64 = 512;
 const TRIES: u64 = 20;
 
-/// A directory for the data, as root on a file system of its own that can be made full.
+/// A directory for the data, as root on a file system of its own that can be made full. It's removed
+/// when dropped, unless it's to be kept.
 pub(crate) struct Place {
     directory: PathBuf,
     /// Whether it's a file system of its own.
     pub(crate) is_mounted: bool,
+    is_kept: bool,
 }
 
 impl Place {
@@ -25,7 +27,10 @@ impl Place {
         std::fs::create_dir_all(&directory)?;
         let options = format!("size={SIZE}m,mode=0700");
         let is_mounted = run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"], Some(&directory));
-        Ok(Self { directory, is_mounted })
+        if !is_mounted {
+            eprintln!("soak: can't mount a file system of its own, so that no disk gets full");
+        }
+        Ok(Self { directory, is_mounted, is_kept: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -56,12 +61,24 @@ impl Place {
         run("mount", &["-o", &format!("remount,size={size}")], Some(&self.directory))
     }
 
-    /// Removes all that is there.
-    pub(crate) fn remove(self) -> io::Result<()> {
-        if self.is_mounted {
-            run("umount", &[], Some(&self.directory));
+    /// Leaves all that is there to be looked at; says how it's removed.
+    pub(crate) fn keep(mut self) -> String {
+        self.is_kept = true;
+        let path = self.directory.display();
+        let unmount = if self.is_mounted { format!("umount {path} && ") } else { String::new() };
+        format!("{path} (remove it by `{unmount}rm -r {path}`)")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_kept {
+            return;
         }
-        std::fs::remove_dir_all(&self.directory)
+        let is_left = self.is_mounted && !run("umount", &[], Some(&self.directory));
+        if is_left || std::fs::remove_dir_all(&self.directory).is_err() {
+            eprintln!("soak: {} can't be removed", self.directory.display());
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use skep::JobId;
 use tokio::time::sleep;
 
-use crate::client::{Client, describe, take_frames};
+use crate::client::{Client, describe, is_refusal, take_frames};
 use crate::ledger::{Ledger, Sight, count};
 
 /// How long a reader waits before it asks again whom it was refused by.
@@ -110,7 +110,7 @@ impl Reader {
                 sight.is_whole = true;
                 return Came::ToEnd;
             }
-            503 => {
+            _ if is_refusal(&response) => {
                 sleep(PAUSE).await;
                 return Came::Off;
             }
@@ -159,12 +159,9 @@ impl Reader {
             let path = format!("/v1/jobs/{}?wait={}s", self.id, self.rng.u8(1..5));
             let answer = match self.client.request(Method::GET, &path).await.send().await {
                 Ok(response) if response.status() == 200 => response.json::<Value>().await.ok(),
-                Ok(response) if response.status() == 404 => {
-                    return self.ledger.violate(
-                        "lost",
-                        self.id,
-                        "a poller finds it unknown".into(),
-                    );
+                Ok(response) if !is_refusal(&response) => {
+                    let what = format!("to a poller: {}", describe(response).await);
+                    return self.ledger.violate("wrong answers", self.id, what);
                 }
                 _ => None,
             };

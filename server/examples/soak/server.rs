@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::driver::Result;
+use crate::ledger::Ledger;
 use crate::place::run;
 
 /// How long a server may take to start, or to stop when it's asked to.
@@ -16,6 +20,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What is said of the clock to libfaketime.
 const CLOCK: &str = "clock";
+
+/// The signal of a program that aborts itself, as a job of the kind `Poison` has it do.
+const SIGABRT: i32 = 6;
 
 /// Where a server lives, over its incarnations.
 pub(crate) struct Home {
@@ -31,6 +38,16 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
     listeners: Vec<JoinHandle<()>>,
+    /// Whether a job has said that it takes the server down.
+    is_poisoned: Arc<AtomicBool>,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy)]
+pub(crate) struct Exit {
+    pub(crate) status: ExitStatus,
+    /// Whether a job took it down.
+    pub(crate) is_poisoned: bool,
 }
 
 impl Home {
@@ -42,13 +59,13 @@ impl Home {
         Ok(fs::rename(next, clock)?)
     }
 
-    /// Starts a server with a configuration and waits until it listens; `hear` is told each line
-    /// that its handlers say. `None` if it died before that.
+    /// Starts a server with a configuration and waits until it listens, or has ended; `ledger` hears
+    /// what it says.
     pub(crate) fn start(
         &self,
         configuration: &str,
-        hear: impl Fn(&str) + Send + 'static,
-    ) -> Result<Option<Server>> {
+        ledger: &Arc<Ledger>,
+    ) -> Result<std::result::Result<Server, Exit>> {
         let config = self.directory.join("skep.toml");
         fs::write(&config, configuration)?;
         let log = self.directory.join("server.log");
@@ -67,12 +84,18 @@ impl Home {
             return Err("a server without pipes".into());
         };
         let (tell, listening) = channel();
+        let is_poisoned = Arc::new(AtomicBool::new(false));
+        let (handlers, store, poisoned) = (ledger.clone(), ledger.clone(), is_poisoned.clone());
         let listeners = vec![
             std::thread::spawn(move || {
-                lines(stdout).for_each(|line| hear(&line));
+                for line in lines(stdout) {
+                    poisoned.fetch_or(line.starts_with("abort "), Ordering::Relaxed);
+                    handlers.hear(&line);
+                }
             }),
             std::thread::spawn(move || {
                 for line in lines(stderr) {
+                    store.hear_store(&line);
                     if let Some((_, url)) = line.split_once("listening on ") {
                         let _ = tell.send(url.to_owned());
                     }
@@ -81,7 +104,7 @@ impl Home {
                 }
             }),
         ];
-        let server = Server { child, url: String::new(), listeners };
+        let server = Server { child, url: String::new(), listeners, is_poisoned };
         server.ready(&listening)
     }
 
@@ -120,17 +143,16 @@ impl Home {
 }
 
 impl Server {
-    fn ready(mut self, listening: &Receiver<String>) -> Result<Option<Self>> {
+    fn ready(mut self, listening: &Receiver<String>) -> Result<std::result::Result<Self, Exit>> {
         match listening.recv_timeout(PATIENCE) {
             Ok(url) => {
                 self.url = url;
-                Ok(Some(self))
+                Ok(Ok(self))
             }
             // Its standard error is closed.
             Err(RecvTimeoutError::Disconnected) => {
-                self.child.wait()?;
-                self.listen_to_end()?;
-                Ok(None)
+                let status = self.child.wait()?;
+                Ok(Err(self.exit(status)?))
             }
             Err(RecvTimeoutError::Timeout) => {
                 Err(format!("the server does not listen within {PATIENCE:?}").into())
@@ -139,12 +161,15 @@ impl Server {
     }
 
     /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        let ended = self.child.try_wait()?;
-        if ended.is_some() {
-            self.listen_to_end()?;
-        }
-        Ok(ended)
+    pub(crate) fn ended(&mut self) -> Result<Option<Exit>> {
+        let status = self.child.try_wait()?;
+        status.map(|status| self.exit(status)).transpose()
+    }
+
+    fn exit(&mut self, status: ExitStatus) -> Result<Exit> {
+        self.listen_to_end()?;
+        let said_so = self.is_poisoned.load(Ordering::Relaxed);
+        Ok(Exit { status, is_poisoned: said_so && status.signal() == Some(SIGABRT) })
     }
 
     /// Kills it, as the system does when memory is short.
@@ -163,22 +188,22 @@ impl Server {
     }
 
     /// Asks it to stop, and waits for that.
-    pub(crate) async fn stop(mut self) -> Result<ExitStatus> {
+    pub(crate) async fn stop(mut self) -> Result<Exit> {
         run("kill", &["-s", "TERM", &self.id()], None);
         let until = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < until {
-            if let Some(status) = self.ended()? {
-                return Ok(status);
+            if let Some(exit) = self.ended()? {
+                return Ok(exit);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Err(format!("the server did not stop within {PATIENCE:?}").into())
     }
 
-    /// Has all its writes to files fail, or lets them be done again.
-    pub(crate) fn let_write(&self, may: bool) -> bool {
-        let limit = if may { "--fsize=unlimited:" } else { "--fsize=0:" };
-        run("prlimit", &["--pid", &self.id(), limit], None)
+    /// Has its writes behind so many bytes of a file fail, or lets them be done again.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) -> bool {
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        run("prlimit", &["--pid", &self.id(), &format!("--fsize={limit}:")], None)
     }
 
     pub(crate) fn id(&self) -> String {

@@ -7,46 +7,26 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 use reqwest::Method;
-use serde::Deserialize;
 use skep::JobId;
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
 use crate::driver::Result;
 use crate::ledger::{Cancel, Entry, Ledger};
+use crate::listing::{Listed, Page, Walk};
 use crate::log::{Log, check_among};
 use crate::order::{End, Kind, MAX_ATTEMPTS};
 
 /// How many logs are read at once.
 const AT_ONCE: usize = 32;
 
-/// How long the last jobs may take to end.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long the last jobs may take to end that no client waits for.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Compares the store with the ledger.
 pub(crate) struct Verifier {
     pub(crate) client: Client,
     pub(crate) ledger: Arc<Ledger>,
-}
-
-/// A job as it's listed.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Listed {
-    job_id: JobId,
-    state: String,
-    last_event: u64,
-}
-
-impl Listed {
-    fn is_live(&self) -> bool {
-        matches!(self.state.as_str(), "scheduled" | "queued" | "running")
-    }
-}
-
-#[derive(Deserialize)]
-struct Page {
-    jobs: Vec<Listed>,
-    next_cursor: Option<JobId>,
 }
 
 impl Verifier {
@@ -73,14 +53,12 @@ impl Verifier {
 
     /// All jobs that are kept.
     pub(crate) async fn list(&self) -> Result<Vec<Listed>> {
-        let (mut jobs, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let page: Page =
-                self.fetch(&format!("/v1/jobs?limit=500{cursor}")).await?.json().await?;
-            jobs.extend(page.jobs);
-            let Some(next) = page.next_cursor else { return Ok(jobs) };
-            cursor = format!("&cursor={next}");
+        let (mut jobs, mut walk) = (Vec::new(), Walk::new(500));
+        while let Some(path) = walk.path() {
+            let page = self.fetch(&path).await?.json().await?;
+            jobs.extend(walk.take(page, &self.ledger));
         }
+        Ok(jobs)
     }
 
     /// Checks every job, and returns the hashes of their logs.
@@ -120,6 +98,16 @@ impl Verifier {
     fn check_job(&self, job: &Listed, log: &Log) {
         let id = job.job_id;
         let violate = |what, detail| self.ledger.violate(what, id, detail);
+        let (begun, aborted) = (self.ledger.begun(id), self.ledger.aborted(id));
+        if job.operation == Kind::ONCE && begun > 1 {
+            violate(
+                "attempts run twice",
+                format!("it isn't idempotent, and has run {begun} times"),
+            );
+        }
+        if u64::from(aborted) > MAX_ATTEMPTS {
+            violate("wrong ends", format!("it has taken {aborted} servers down"));
+        }
         log.wrongs.iter().for_each(|(what, detail)| violate(what, detail.clone()));
         let Some(end) = &log.end else {
             self.ledger.take(id);
@@ -140,35 +128,14 @@ impl Verifier {
         if entry.cancel == Cancel::Promised && end.state() != "cancelled" {
             violate("cancelled that weren't", format!("it ended as {end:?}"));
         }
-        if let Err(what) = self.check_end(id, &entry, end) {
-            violate("wrong ends", format!("{:?}: {what}: {end:?}", entry.order));
+        if !may_end(&entry, end) {
+            violate("wrong ends", format!("{:?} can't end as {end:?}", entry.order));
         }
         if let Err(what) = log.check_output(&entry.order) {
             violate("wrong outputs", format!("{:?}: {what}", entry.order));
         }
         let seen = entry.sights.iter().flat_map(|sight| log.check_sight(sight));
         seen.chain(check_among(&entry.sights)).for_each(|(what, detail)| violate(what, detail));
-    }
-
-    fn check_end(&self, id: JobId, entry: &Entry, end: &End) -> std::result::Result<(), String> {
-        let kind = entry.order.kind;
-        if kind == Kind::Once && self.ledger.begun(id) > 1 {
-            return Err("it isn't idempotent, and has run twice".to_owned());
-        }
-        if kind == Kind::Poison {
-            let aborted = self.ledger.aborted(id);
-            if u64::from(aborted) > MAX_ATTEMPTS {
-                return Err(format!("it has taken {aborted} servers down"));
-            }
-        }
-        if entry.order.may_end(end) {
-            return Ok(());
-        }
-        match end {
-            End::Cancelled if entry.is_attached || entry.cancel > Cancel::No => Ok(()),
-            End::Failed { .. } if entry.is_attached && end.code() == Some("interrupted") => Ok(()),
-            _ => Err("it can't end so".to_owned()),
-        }
     }
 
     /// The whole of a job's log.
@@ -180,5 +147,14 @@ impl Verifier {
     async fn fetch(&self, path: &str) -> Result<reqwest::Response> {
         let response = self.client.request(Method::GET, path).await.send().await?;
         Ok(response.error_for_status()?)
+    }
+}
+
+/// Whether a job may have ended so.
+fn may_end(entry: &Entry, end: &End) -> bool {
+    match end {
+        End::Cancelled if entry.is_attached || entry.cancel > Cancel::No => true,
+        End::Failed { .. } if entry.is_attached && end.code() == Some("interrupted") => true,
+        _ => entry.order.may_end(end),
     }
 }
