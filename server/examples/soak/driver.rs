@@ -139,12 +139,11 @@ async fn drive(options: &Options, seed: u64, home: &Home, place: &Place) -> Resu
     home.set_clock(LAST_CLOCK)?;
     let mut server = world.start(Faulty::default())?;
     url.send_replace(server.url.clone());
-    match world.attend(&mut server, &url, timeout(PATIENCE, clients)).await? {
-        Ok(done) => done??,
-        Err(_) => {
-            let what = format!("clients still wait {PATIENCE:?} after the last kill");
-            ledger.violate_as_a_whole("lost", what);
-        }
+    if let Ok(done) = world.attend(&mut server, &url, timeout(PATIENCE, clients)).await? {
+        done??;
+    } else {
+        let what = format!("clients still wait {PATIENCE:?} after the last kill");
+        ledger.violate_as_a_whole("lost", what);
     }
     let accepted = ledger.accepted();
     let verifier = Verifier { client, ledger: ledger.clone() };

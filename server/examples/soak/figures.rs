@@ -4,6 +4,8 @@
 //! ./x figures [EVENTS] [JOBS]
 //! ```
 
+#![allow(clippy::cast_precision_loss, reason = "what is counted is far below 2^52")]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -123,7 +123,7 @@ impl Log {
             "end" => !matches!(self.end, Some(End::Succeeded { .. })),
             _ => false,
         };
-        if left_out > 0 && (!may_jump || left_out % LEFT_OUT != 0) {
+        if left_out > 0 && (!may_jump || !left_out.is_multiple_of(LEFT_OUT)) {
             let what = format!("between events {last} and {id} ({event})");
             self.wrongs.push(("holes within an attempt", what));
         }
