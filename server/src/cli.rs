@@ -14,6 +14,7 @@ mod sse;
 mod store;
 
 use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, value_parser};
@@ -42,6 +43,9 @@ enum BuiltIn {
     /// Check a server's store, or back it up
     Store(store::Store),
 }
+
+/// The exit code of a program whose reader went away, as shells have it.
+const BROKEN_PIPE: u8 = 141;
 
 /// Which server a command talks to.
 #[derive(Args)]
@@ -78,13 +82,35 @@ pub fn main() -> ExitCode {
         BuiltIn::Store(store) => block_on(store.run()),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("skep: {error}");
+        // `skep jobs | head` has read what it wanted.
+        if is_broken_pipe(&error) {
+            return BROKEN_PIPE.into();
+        }
+        eprintln!("skep: {}", with_causes(&*error));
         ExitCode::FAILURE
     })
 }
 
 /// A command's error: it's told to a person and ends the program.
 type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whether it's our own output that can't be written: a connection's error comes in one of its own.
+fn is_broken_pipe(error: &Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// An error with its causes, as far as it doesn't tell them itself.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.map(ToString::to_string).fold(error.to_string(), |told, cause| {
+        if told.contains(&cause) { told } else { format!("{told}: {cause}") }
+    })
+}
+
+/// Prints `text` and a line's end. `println!` would panic when nobody reads any more.
+fn print_line(text: impl std::fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
+}
 
 /// The command line with the plugins' commands, which take their arguments as they come.
 fn with_contributed(commands: &[&'static CommandRegistration]) -> Command {

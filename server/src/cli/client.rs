@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use skep::{JobId, Problem};
+use tokio::time::{Instant, sleep};
 
 use crate::cli::Error;
 use crate::cli::events::Events;
@@ -21,6 +22,9 @@ const SILENCE: Duration = Duration::from_mins(1);
 
 /// How long the server is asked to wait for a job's end, at a time.
 const WAIT: &str = "30s";
+
+/// The pause before it's asked again that has answered at once.
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Client {
     http: reqwest::Client,
@@ -97,9 +101,14 @@ impl Client {
     /// A job as it stands when it has ended.
     pub(super) async fn ended(&self, id: JobId) -> Result<Value, Error> {
         loop {
+            let asked = Instant::now();
             let job: Value = self.show(&format!("/v1/jobs/{id}?wait={WAIT}")).await?;
             if job["ended_at"].is_string() {
                 return Ok(job);
+            }
+            // A job that waits for another server isn't waited for by this one.
+            if asked.elapsed() < PAUSE {
+                sleep(PAUSE).await;
             }
         }
     }

@@ -7,9 +7,9 @@ use skep::JobId;
 use skep::job::Event;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::Error;
 use crate::cli::client::Client;
 use crate::cli::sse::Reader;
+use crate::cli::{Error, with_causes};
 
 /// How long an outage may take: a server that is restarted is back by then.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -127,6 +127,7 @@ impl<'a> Events<'a> {
         let id = self.id;
         let outage = self.outage();
         if outage.since.elapsed() >= PATIENCE {
+            let failure = with_causes(&*failure);
             let detail = format!("{failure}; the job may go on, see `skep jobs watch {id}`");
             return Err(detail.into());
         }

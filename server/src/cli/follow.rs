@@ -6,10 +6,10 @@ use skep::JobId;
 use skep::job::End;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::Error;
 use crate::cli::client::Client;
 use crate::cli::events::Update;
 use crate::cli::printer::Printer;
+use crate::cli::{Error, with_causes};
 
 /// The exit code of a program that Ctrl-C ended, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -45,8 +45,16 @@ pub(super) async fn follow(
                 if std::mem::replace(&mut cancelled, true) {
                     return Ok(INTERRUPTED.into());
                 }
+                let asked = tokio::select! {
+                    asked = client.cancel(id) => asked,
+                    _ = interrupts.recv() => return Ok(INTERRUPTED.into()),
+                };
+                if let Err(error) = asked {
+                    let error = with_causes(&*error);
+                    let hint = format!("the job may go on, `skep jobs cancel {id}` ends it");
+                    return Err(format!("{error}; {hint}").into());
+                }
                 // One that has ended in the meantime tells how by its stream.
-                client.cancel(id).await?;
                 continue;
             }
         };

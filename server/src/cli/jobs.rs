@@ -4,6 +4,7 @@ mod table;
 
 use std::process::ExitCode;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use skep::job::JobSummary;
 use crate::cli::client::Client;
 use crate::cli::follow::{OnInterrupt, follow};
 use crate::cli::printer::Printer;
-use crate::cli::{Error, ServerArgs};
+use crate::cli::{Error, ServerArgs, print_line};
 
 /// The most jobs that a server gives at once.
 const MAX_PAGE: usize = 500;
@@ -37,7 +38,7 @@ struct List {
     #[arg(long, value_name = "NAME")]
     operation: Option<String>,
     /// How many jobs at most, the newest first
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one())]
     limit: usize,
     /// Print JSON
     #[arg(long)]
@@ -98,13 +99,13 @@ impl List {
     async fn run(self) -> Result<ExitCode, Error> {
         let jobs = self.jobs(&Client::new(&self.server.server)?).await?;
         if self.json {
-            println!("{:#}", json!(jobs));
+            print_line(format_args!("{:#}", json!(jobs)))?;
         } else if !jobs.is_empty() {
-            print!("{}", table::render(&jobs, Timestamp::now()));
+            print_line(table::render(&jobs, Timestamp::now()).trim_end())?;
         } else if self.state.is_none() && self.operation.is_none() {
-            println!("There are no jobs.");
+            print_line("There are no jobs.")?;
         } else {
-            println!("There are no such jobs.");
+            print_line("There are no such jobs.")?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -138,6 +139,10 @@ impl List {
     }
 }
 
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
 impl One {
     async fn cancel(self) -> Result<ExitCode, Error> {
         let client = Client::new(&self.server.server)?;
@@ -147,13 +152,13 @@ impl One {
         if !in_time {
             return Err(format!("the job has ended before: {state}").into());
         }
-        println!("{state}");
+        print_line(state)?;
         Ok(ExitCode::SUCCESS)
     }
 
     async fn show(self) -> Result<ExitCode, Error> {
         let client = Client::new(&self.server.server)?;
-        println!("{:#}", client.job(self.id).await?);
+        print_line(format_args!("{:#}", client.job(self.id).await?))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -171,6 +176,12 @@ impl Streamed {
         let One { id, server } = self.one;
         let client = Client::new(&server.server)?;
         let mut job = client.job(id).await?;
+        if !job["ended_at"].is_string() {
+            let state = job["state"].as_str().unwrap_or_default();
+            let hint =
+                format!("`skep jobs watch {id}` follows it, `skep jobs cancel {id}` ends it");
+            return Err(format!("the job hasn't ended, it's {state}: {hint}").into());
+        }
         let (Value::String(operation), Value::Object(input)) =
             (job["operation"].take(), job["input"].take())
         else {

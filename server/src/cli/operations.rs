@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::client::Client;
-use crate::cli::{Error, ServerArgs};
+use crate::cli::{Error, ServerArgs, print_line};
 
 #[derive(Args)]
 pub(super) struct Operations {
@@ -28,9 +28,9 @@ impl Operations {
         };
         let answer: Value = client.show(&path).await?;
         match (&self.name, self.json) {
-            (_, true) => println!("{answer:#}"),
-            (Some(_), false) => print!("{}", describe(&answer)),
-            (None, false) => print!("{}", list(&answer["operations"])),
+            (_, true) => print_line(format_args!("{answer:#}"))?,
+            (Some(_), false) => print_line(describe(&answer).trim_end())?,
+            (None, false) => print_line(list(&answer["operations"]).trim_end())?,
         }
         Ok(ExitCode::SUCCESS)
     }

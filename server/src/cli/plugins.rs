@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use skep::plugin::{Linked, Package};
 
-use crate::cli::Error;
+use crate::cli::{Error, print_line};
 use crate::store;
 
 #[derive(Args)]
@@ -31,7 +31,6 @@ struct Row {
 }
 
 impl Plugins {
-    #[allow(clippy::unnecessary_wraps, reason = "every command returns the same")]
     pub(super) fn run(self) -> Result<ExitCode, Error> {
         let plugins = plugins(&Linked::all());
         let is_empty = plugins.is_empty();
@@ -49,18 +48,19 @@ impl Plugins {
                     })
                 })
                 .collect();
-            println!("{:#}", json!(rows));
+            print_line(format_args!("{:#}", json!(rows)))?;
             return Ok(ExitCode::SUCCESS);
         }
         if is_empty {
-            println!("No plugin is linked: name each one in main.rs, `use my_plugin as _;`.");
+            print_line("No plugin is linked: name each one in main.rs, `use my_plugin as _;`.")?;
         }
         for row in rows {
             let dash = if row.summary.is_empty() { "" } else { ": " };
             let kind = if row.kind == STORE { ", a store" } else { "" };
-            println!("{} ({}){kind}{dash}{}", row.name, row.package, row.summary);
+            let Row { name, package, summary, .. } = row;
+            print_line(format_args!("{name} ({package}){kind}{dash}{summary}"))?;
             for operation in row.operations {
-                println!("  {operation}");
+                print_line(format_args!("  {operation}"))?;
             }
         }
         Ok(ExitCode::SUCCESS)

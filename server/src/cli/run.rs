@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cli::client::Client;
 use crate::cli::follow::{OnInterrupt, follow};
 use crate::cli::printer::Printer;
-use crate::cli::{Error, ServerArgs, input};
+use crate::cli::{Error, ServerArgs, input, print_line};
 
 #[derive(Args)]
 pub(super) struct Run {
@@ -46,7 +46,7 @@ impl Run {
         let input = input::parse(&self.input, &spec["input_schema"])?;
         let id = client.create_job(&self.operation, input, &self.headers()).await?;
         if self.detach {
-            println!("{id}");
+            print_line(id)?;
             return Ok(ExitCode::SUCCESS);
         }
         follow(&client, id, Printer::new(self.json), OnInterrupt::Cancel).await

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::Error;
+use crate::cli::{Error, print_line};
 use crate::config::{Config, FileArgs, PlaceFlags};
 use crate::store::ChosenStore;
 
@@ -53,7 +53,7 @@ impl Store {
                 format!("{}: {}", store.name(), store.backup(&directory).await?)
             }
         };
-        println!("{done}");
+        print_line(done)?;
         Ok(ExitCode::SUCCESS)
     }
 }

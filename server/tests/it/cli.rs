@@ -80,6 +80,49 @@ fn a_command_without_a_server_says_what_to_do() {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_a_command_without_a_word() {
+    let server = Server::start(&[]);
+    server.skep(&["run", "echo", "value=1"]);
+    for arguments in [
+        &["jobs"][..],
+        &["jobs", "--json"],
+        &["operations"],
+        &["operations", "echo"],
+        &["plugins"],
+        &["run", "echo", "value=1"],
+        &["run", "echo", "value=1", "--detach"],
+        &["store", "check", "--store", "memory"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut skep = command(program());
+        let skep = skep.args(arguments).env("SKEP_URL", &server.url).stdout(writer);
+        let ended = skep.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(
+            (ended.status.code(), stderr(&ended).as_str()),
+            (Some(141), ""),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn an_error_is_told_with_its_cause() {
+    // Takes connections and hangs up.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let listed = command(program()).args(["jobs", "--server", &url]).output().unwrap();
+    assert_eq!(listed.status.code(), Some(1));
+    let said = stderr(&listed);
+    let (_, cause) = said.split_once("error sending request for url (").unwrap();
+    assert!(
+        cause.split_once("): ").is_some_and(|(_, cause)| cause.contains("connection")),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_configuration_that_cannot_be_meant_is_refused_with_a_suggestion() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("skep.toml");
