@@ -78,7 +78,7 @@ impl Http {
         let mut found = self.router.jobs(&jobs).await?;
         // A page that isn't full is the last one. Hidden jobs count: behind them there may be more.
         let next = found.last().filter(|_| found.len() == jobs.limit).map(|job| job.id);
-        found.retain(|job| self.is_visible(&job.operation));
+        found.retain(|job| self.is_visible(&job.operation, job.parent));
         Ok(body::json(StatusCode::OK, &json!({ "jobs": found, "next_cursor": next })))
     }
 
@@ -115,13 +115,15 @@ impl Http {
     /// A job that clients may know of.
     async fn visible_job(&self, id: JobId) -> Result<JobRecord, RouterError> {
         let job = self.router.job(id).await?;
-        if self.is_visible(&job.operation) { Ok(job) } else { Err(RouterError::UnknownJob(id)) }
+        let is_visible = self.is_visible(&job.operation, job.parent());
+        if is_visible { Ok(job) } else { Err(RouterError::UnknownJob(id)) }
     }
 
-    /// Whether clients may know of jobs of `operation`. What other operations call by a hidden one
-    /// may hold what no client should see, such as paths of the server's disk.
-    fn is_visible(&self, operation: &str) -> bool {
-        self.router.operation(operation).is_ok()
+    /// Whether clients may know of a job of `operation` that `parent` called. What operations call by
+    /// a hidden one may hold what no client should see, such as paths of the server's disk. One that
+    /// isn't served any more may have been hidden, unless it was a client that called it.
+    fn is_visible(&self, operation: &str, parent: Option<JobId>) -> bool {
+        parent.is_none() || self.router.operation(operation).is_ok()
     }
 
     /// A job's events as an answer.

@@ -51,6 +51,10 @@ impl Http {
         let mut response = if streams {
             self.events(id, 0, owner).await?
         } else {
+            if !attached {
+                // Its key may be that of a job which waits for its first reader.
+                drop(self.router.execute_job(id, 0).await?);
+            }
             let job = self.router.wait(id, Duration::MAX).await?;
             if !job.state.is_end() {
                 // Only the server's own end cuts this wait short.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Server, frames};
+use crate::support::{Server, frames, stderr, stdout};
 
 const KEY: &str = "idempotency-key";
 
 #[tokio::test]
-async fn many_requests_with_one_key_at_once_make_one_job() {
-    let server = Server::start(&[]);
+async fn many_requests_with_one_key_at_once_make_one_job_also_over_a_crash() {
+    let mut server = Server::start(&[]);
     let echo = json!({ "operation": "echo", "value": 1 });
     let posts = (0..200).map(|_| async {
         let answer = server.post_with("/v1/jobs", (KEY, "order-17"), &echo).await;
@@ -23,6 +23,16 @@ async fn many_requests_with_one_key_at_once_make_one_job() {
     });
     let jobs: BTreeSet<_> = join_all(posts).await.into_iter().collect();
     assert_eq!(jobs.len(), 1);
+    assert_eq!(server.json("/v1/jobs").await["jobs"].as_array().unwrap().len(), 1);
+
+    server.signal("KILL");
+    server.restart();
+    let again = server.post_with("/v1/jobs", (KEY, "order-17"), &echo).await;
+    assert_eq!(again.status(), 201);
+    assert_eq!(
+        Some(again.headers()["location"].to_str().unwrap()),
+        jobs.first().map(String::as_str)
+    );
     assert_eq!(server.json("/v1/jobs").await["jobs"].as_array().unwrap().len(), 1);
 }
 
@@ -56,6 +66,21 @@ async fn a_direct_call_with_the_key_of_an_ended_job_is_answered_with_its_result(
 }
 
 #[tokio::test]
+async fn a_direct_call_with_the_key_of_a_job_that_waits_for_a_reader_starts_it() {
+    let server = Server::start(&[]);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let waits = client
+        .post(format!("{}/v1/jobs", server.url))
+        .header(KEY, "a")
+        .header("skep-start", "on-stream")
+        .json(&json!({ "operation": "echo", "value": 1 }));
+    let job: Value = waits.send().await.unwrap().json().await.unwrap();
+    assert_eq!(job["state"], "scheduled");
+    let answer = server.post_with("/v1/operations/echo", (KEY, "a"), &json!({ "value": 1 })).await;
+    assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "count": 1 }));
+}
+
+#[tokio::test]
 async fn a_job_with_a_key_goes_on_when_the_client_that_called_it_goes_away() {
     let server = Server::start(&[]);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -76,6 +101,10 @@ async fn a_job_with_a_key_goes_on_when_the_client_that_called_it_goes_away() {
 #[tokio::test]
 async fn run_with_a_key_shows_the_same_job_again() {
     let server = Server::start(&[]);
-    let run = || server.skep(&["run", "echo", "value=1", "--key", "a", "--detach"]).stdout;
-    assert_eq!(run(), run());
+    let run = || server.skep(&["run", "echo", "value=1", "--key", "a", "--detach"]);
+    let (first, second) = (run(), run());
+    assert!(first.status.success() && second.status.success(), "{}", stderr(&second));
+    let id = stdout(&first);
+    assert_eq!(server.ended(id.trim()).await["state"], "succeeded");
+    assert_eq!(stdout(&second), id);
 }

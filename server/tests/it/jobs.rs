@@ -121,6 +121,7 @@ async fn jobs_lists_them_for_people_and_for_programs() {
 
     let json: Value = serde_json::from_str(&stdout(&server.skep(&["jobs", "--json"]))).unwrap();
     assert_eq!(ids(&json), [panic.as_str(), &echo]);
+    assert_eq!(server.skep(&["jobs", "--limit", "0"]).status.code(), Some(2));
     let limited = server.skep(&["jobs", "--json", "--limit", "1"]);
     assert_eq!(ids(&serde_json::from_str(&stdout(&limited)).unwrap()), [panic.as_str()]);
     let failed = server.skep(&["jobs", "--state", "failed,cancelled", "--json"]);
@@ -204,6 +205,43 @@ async fn retry_runs_the_same_again_as_a_new_job() {
     assert_ne!(new, id);
     let [old, new] = [id, new].map(|id| format!("/v1/jobs/{id}"));
     assert_eq!(server.json(&old).await["input"], server.json(&new).await["input"]);
+}
+
+#[tokio::test]
+async fn retry_refuses_a_job_that_goes_on() {
+    let server = Server::start(&[]);
+    let id = server.job("ignore_cancellation", json!({})).await;
+    let refused = server.skep(&["jobs", "retry", &id]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("the job hasn't ended"), "{}", stderr(&refused));
+    assert_eq!(ids(&server.json("/v1/jobs").await["jobs"]), [id.as_str()]);
+}
+
+#[tokio::test]
+async fn a_wait_that_runs_out_is_answered_with_the_job_as_it_stands() {
+    let server = Server::start(&[]);
+    let id = server.job("ignore_cancellation", json!({})).await;
+    let asked = std::time::Instant::now();
+    let job = server.json(&format!("/v1/jobs/{id}?wait=200ms")).await;
+    assert!(asked.elapsed() >= std::time::Duration::from_millis(200), "{:?}", asked.elapsed());
+    assert_eq!((&job["state"], &job["ended_at"]), (&json!("running"), &Value::Null));
+}
+
+#[cfg(feature = "stock")]
+#[tokio::test]
+async fn jobs_of_an_operation_that_is_not_served_any_more_are_still_there() {
+    let mut server = Server::start(&[]);
+    let asked = server.post("/v1/operations/secret_ask", &json!({})).await;
+    assert_eq!(asked.status(), 200);
+    let id = asked.headers()["location"].to_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let log = server.log(&id).await;
+    server.signal("TERM");
+    server.restart_as_stock();
+    assert_eq!(server.fetch("/v1/operations/secret_ask").await.status(), 404);
+    assert_eq!(server.json(&format!("/v1/jobs/{id}")).await["state"], "succeeded");
+    assert_eq!(server.log(&id).await, log);
+    // What it called was hidden, and may have been for that reason.
+    assert_eq!(ids(&server.json("/v1/jobs").await["jobs"]), [id.as_str()]);
 }
 
 #[tokio::test]

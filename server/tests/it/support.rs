@@ -77,6 +77,10 @@ fn spawn(
     (child, lines)
 }
 
+fn client() -> Client {
+    Client::builder().no_proxy().build().expect("a client")
+}
+
 impl Server {
     /// Starts the example server with more flags.
     pub(crate) fn start(flags: &[&str]) -> Self {
@@ -99,9 +103,8 @@ impl Server {
         std::fs::write(data.path().join("skep.toml"), config).expect("it's written");
         let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let (child, lines) = spawn(&program, data.path(), "127.0.0.1:0", &flags);
-        let http = Client::builder().no_proxy().build().expect("a client");
         let (url, log) = (String::new(), Vec::new());
-        let mut server = Self { child, url, lines, log, http, program, flags, data };
+        let mut server = Self { child, url, lines, log, http: client(), program, flags, data };
         let line = server.wait_for_line("listening on http://");
         let at = line.find("http://").expect("the line has the URL");
         server.url = line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '"').collect();
@@ -113,7 +116,16 @@ impl Server {
         self.child.wait().expect("it ends");
         let address = self.address().to_owned();
         (self.child, self.lines) = spawn(&self.program, self.data.path(), &address, &self.flags);
+        // Without the old server's connections.
+        self.http = client();
         self.wait_for_line("listening on http://");
+    }
+
+    /// The same as the stock server.
+    #[cfg(feature = "stock")]
+    pub(crate) fn restart_as_stock(&mut self) {
+        self.program = env!("CARGO_BIN_EXE_skep").into();
+        self.restart();
     }
 
     /// The first line of the log, from now on, that contains `text`.
