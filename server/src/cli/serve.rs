@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skep::Router;
 use skep::plugin::Linked;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::Error;
 use crate::config::{Config, FileArgs, ServeFlags};
@@ -38,6 +39,7 @@ impl Serve {
         config.server.check_exposure()?;
         let store = ChosenStore::of(&mut config)?;
         logging::init(config.server.log_format);
+        raise_file_limit();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(cores + SPARE_THREADS)
@@ -75,6 +77,15 @@ async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
     .await;
     info!("stopped");
     Ok(())
+}
+
+/// Lets the server have as many files open as the system allows it. The limit that it's started with
+/// is mostly 1024, for programs that can't deal with more: a connection each is soon above it.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 /// Returns a future that waits for SIGTERM or Ctrl-C. The second one ends the process at once.
