@@ -1,11 +1,12 @@
 //! Followers of jobs over a restart of their server.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, command, program};
+use crate::support::{Frame, Server, command, frames, program};
 
 /// Runs an `echo` of half a second on `server`, and returns it behind its
 /// first line.
@@ -32,6 +33,51 @@ fn run_says_that_a_restart_has_lost_its_job() {
     run.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(1));
     assert!(said.contains("(unknown-job)"), "{said}");
+}
+
+/// Reads a job's frames to its end, over as many connections as it takes; `crash` comes behind the
+/// first ones.
+async fn follow(server: &mut Server, id: &str, crash: impl FnOnce(&mut Server)) -> Vec<Frame> {
+    let mut crash = Some(crash);
+    let mut seen: Vec<Frame> = Vec::new();
+    while seen.last().is_none_or(|frame| frame.event != "end") {
+        let after = seen.last().map_or(0, |frame| frame.id);
+        let mut stream = server.stream(id, after).await;
+        assert_eq!(stream.status(), 200);
+        let (mut text, mut taken) = (String::new(), 0);
+        // A connection that breaks has given all that came before.
+        while let Ok(Some(part)) = stream.chunk().await {
+            text += std::str::from_utf8(&part).unwrap();
+            let frames = frames(&text);
+            seen.extend_from_slice(&frames[taken..]);
+            taken = frames.len();
+            if taken > 20
+                && let Some(crash) = crash.take()
+            {
+                crash(server);
+            }
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_reader_over_a_crash_sees_what_is_kept_exactly_once() {
+    let mut server = Server::start(&[]);
+    let id = server.job("echo", json!({ "value": "x", "count": 300, "interval_us": 2000 })).await;
+    let seen = follow(&mut server, &id, |server| {
+        server.signal("KILL");
+        server.restart();
+    })
+    .await;
+    assert!(seen.is_sorted_by(|one, next| one.id < next.id), "{seen:?}");
+    let log = frames(&server.log(&id).await);
+    let second = "{\"state\":\"running\",\"attempt\":2}";
+    assert!(log.iter().any(|frame| frame.data == second), "{log:?}");
+    // What it saw besides was lost before it was stored: its ids are nobody's.
+    let ids: BTreeSet<u64> = log.iter().map(|frame| frame.id).collect();
+    let kept: Vec<_> = seen.into_iter().filter(|frame| ids.contains(&frame.id)).collect();
+    assert_eq!(kept, log);
 }
 
 #[test]

@@ -157,8 +157,17 @@ async fn no_client_learns_where_the_server_keeps_its_files() {
     let mut short = story();
     short["max_tokens"] = 2.into();
     assert_eq!(server.post("/v1/operations/infer", &short).await.status(), 200);
-    for path in ["/v1/jobs?limit=500", "/v1/operations", "/health"] {
-        let text = server.fetch(path).await.text().await.unwrap();
+    let mut paths: Vec<String> =
+        ["/v1/jobs?limit=500", "/v1/operations", "/health"].map(str::to_owned).into();
+    // A list shows neither inputs nor results nor events.
+    let jobs = server.json(&paths[0]).await;
+    for job in jobs["jobs"].as_array().unwrap() {
+        let path = format!("/v1/jobs/{}", job["job_id"].as_str().unwrap());
+        paths.extend([format!("{path}/stream"), path]);
+    }
+    assert!(paths.len() > 5, "{paths:?}");
+    for path in paths {
+        let text = server.fetch(&path).await.text().await.unwrap();
         assert!(!text.contains(server.data().to_str().unwrap()), "{path}: {text}");
     }
 }
