@@ -59,23 +59,40 @@ pub struct InputError {
     pub detail: String,
 }
 
-/// A compiled input schema.
-pub(crate) struct InputSchema {
+/// A compiled schema of an input, or of a table of the configuration.
+///
+/// ```
+/// use serde_json::json;
+/// use skep::schema::InputSchema;
+///
+/// let schema = json!({ "properties": { "path": true }, "additionalProperties": false });
+/// let schema = InputSchema::compile(&schema).unwrap();
+/// let errors = schema.check(&json!({ "pth": "/" })).unwrap_err();
+/// assert_eq!(errors[0].pointer, "/pth");
+/// assert_eq!(errors[0].detail, "is not a field, did you mean `path`?");
+/// ```
+pub struct InputSchema {
     validator: jsonschema::Validator,
     schema: Value,
 }
 
 impl InputSchema {
-    /// Compiles `schema`; fails with the reason if it isn't a schema.
-    pub(crate) fn compile(schema: &Value) -> Result<Self, String> {
+    /// Compiles `schema`.
+    ///
+    /// # Errors
+    /// Why it isn't a schema.
+    pub fn compile(schema: &Value) -> Result<Self, String> {
         match jsonschema::draft202012::new(schema) {
             Ok(validator) => Ok(Self { validator, schema: schema.clone() }),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    /// Checks `input`; returns every error (the first 100), in the order of the input's fields.
-    pub(crate) fn check(&self, input: &Value) -> Result<(), Vec<InputError>> {
+    /// Checks `input`.
+    ///
+    /// # Errors
+    /// All that is wrong (the first 100), in the order of the input's fields.
+    pub fn check(&self, input: &Value) -> Result<(), Vec<InputError>> {
         if self.validator.is_valid(input) {
             return Ok(());
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use skep::plugin::{Package, StoreContext, StoreRegistration};
 use skep::prelude::*;
 use skep::store::{MemoryStore, Store};
+use skep::testing::{Fault, FaultyStore, StoreCall};
 use {skep_sqlite as _, skep_system as _};
 
 fn main() -> ExitCode {
@@ -61,8 +62,13 @@ inventory::submit! {
         package: Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
         config_schema: skep::schema::input_schema::<ShelfConfig>,
         open: |context| Box::pin(async move {
-            shelf(&context)?;
-            let store: Arc<dyn Store> = Arc::new(MemoryStore::new(1 << 20));
+            let full = shelf(&context)?.full;
+            let store = Arc::new(MemoryStore::new(1 << 20));
+            let fault = move |call| match call {
+                StoreCall::Accept if full => Fault::Fails,
+                _ => Fault::None,
+            };
+            let store: Arc<dyn Store> = Arc::new(FaultyStore::new(store, fault));
             Ok(store)
         }),
         check: |context| Box::pin(async move {
@@ -84,12 +90,17 @@ inventory::submit! {
 struct ShelfConfig {
     /// What is broken, if anything is.
     damage: Option<String>,
+    /// Whether it has no room for another job.
+    full: bool,
 }
 
 /// Fails if the shelf is broken.
-fn shelf(context: &StoreContext) -> Result<()> {
+fn shelf(context: &StoreContext) -> Result<ShelfConfig> {
     let config: ShelfConfig = serde_json::from_value(context.config.clone())?;
-    config.damage.map_or(Ok(()), |damage| Err(OperationError::message(damage)))
+    match config.damage {
+        Some(damage) => Err(OperationError::message(damage)),
+        None => Ok(config),
+    }
 }
 
 /// Panic before the first event.

@@ -2,13 +2,12 @@
 //!
 //! The memory store is one of them, so that nothing here asks which store it is.
 
-mod table;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use skep::plugin::{Linked, Package, StoreContext, StoreRegistration};
+use skep::schema::InputSchema;
 use skep::store::{MemoryStore, Store};
 use skep::{OperationError, StartError, nearest};
 
@@ -169,7 +168,7 @@ fn take_tables(
             return Err(StartError::DuplicatePlugin { name, first: store.package, second }.into());
         }
         if let Some(table) = tables.remove(store.name) {
-            table::check(&(store.config_schema)(), &table)
+            check(&(store.config_schema)(), &table)
                 .map_err(|reason| ChooseError::InvalidTable { store: store.name, reason })?;
             taken.insert(store.name.to_owned(), table);
         }
@@ -180,4 +179,12 @@ fn take_tables(
         return Err(StartError::UnknownPlugin { name: name.clone(), did_you_mean }.into());
     }
     Ok(taken)
+}
+
+/// Holds a table against its schema; fails with all that is wrong, in one line.
+fn check(schema: &Value, table: &Value) -> Result<(), String> {
+    InputSchema::compile(schema)?.check(table).map_err(|errors| {
+        let errors = errors.iter().map(|error| format!("{} {}", error.pointer, error.detail));
+        errors.collect::<Vec<_>>().join("; ")
+    })
 }

@@ -2,6 +2,8 @@
 
 use std::process::Output;
 
+use serde_json::{Value, json};
+
 use crate::support::{Server, command, program, stderr, stdout};
 
 /// Runs a command that reads the configuration `config`, in a directory of its own.
@@ -19,6 +21,27 @@ async fn the_store_is_chosen_by_its_name() {
     server.signal("TERM");
     server.wait_for_line("stopped");
     assert!(server.logged("jobs are kept by the store `shelf`"));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_refuses_jobs_for_now() {
+    let mut server = Server::configured("[plugins.shelf]\nfull = true", &["--store", "shelf"]);
+    for path in ["/v1/jobs", "/v1/operations/echo"] {
+        let body = match path {
+            "/v1/jobs" => json!({ "operation": "echo", "value": 1 }),
+            _ => json!({ "value": 1 }),
+        };
+        let refused = server.post(path, &body).await;
+        assert_eq!(refused.status(), 503, "{path}");
+        let after = refused.headers()["retry-after"].to_str().unwrap();
+        assert!(after.parse::<u64>().unwrap() >= 1, "{path}: {after}");
+        let problem: Value = refused.json().await.unwrap();
+        assert_eq!(problem["code"], "store-unavailable", "{path}");
+        // The store's own words are for the server's log.
+        assert!(!problem.to_string().contains("Accept"), "{path}: {problem}");
+        server.wait_for_line("Accept was made to fail");
+    }
+    assert_eq!(server.json("/v1/jobs").await["jobs"], json!([]));
 }
 
 #[test]
@@ -40,7 +63,7 @@ fn a_store_that_cannot_be_had_is_one_clear_line() {
             "store `shelf` (skep-server 0.1.0): the shelf is down",
         ),
         // Its table is checked, whether it's asked for or not.
-        (&["--store", "memory"], "[plugins.shelf]\ndamage = 1", "`damage`: 1 is not of types"),
+        (&["--store", "memory"], "[plugins.shelf]\ndamage = 1", "/damage 1 is not of types"),
     ] {
         let served = configured(&[&["serve"][..], flags].concat(), config);
         let said = stderr(&served);
