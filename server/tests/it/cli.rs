@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::{Server, command, program, stderr, stdout};
+use crate::support::{PATIENCE, Server, command, program, stderr, stdout};
 
 #[test]
 fn run_prints_output_and_exits_zero_only_for_success() {
@@ -49,6 +49,33 @@ fn ctrl_c_cancels_the_job() {
     let last = lines.map_while(Result::ok).last().unwrap();
     assert!(last.contains("cancelled"), "{last}");
     assert_eq!(run.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn the_second_ctrl_c_is_heard_though_the_server_does_not_answer() {
+    let server = Server::start(&[]);
+    let mut run = command(program())
+        .args(["run", "echo", "value=x", "count=1000000", "interval_us=1000", "--json"])
+        .env("SKEP_URL", &server.url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(run.stdout.take().unwrap()));
+    lines.next().unwrap().unwrap();
+    server.signal("STOP");
+    std::thread::spawn(move || lines.for_each(drop));
+    let (pid, begun) = (run.id().to_string(), std::time::Instant::now());
+    // The first cancels the job. Signals that come too soon after one another are one.
+    let ended = loop {
+        if let Some(ended) = run.try_wait().unwrap() {
+            break ended;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it goes on");
+        std::process::Command::new("kill").args(["-s", "INT", &pid]).status().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    assert_eq!(ended.code(), Some(130));
 }
 
 #[test]
