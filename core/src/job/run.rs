@@ -54,10 +54,13 @@ impl Job {
     pub(crate) async fn run(self: Arc<Self>, router: Router, mut run: Run) {
         loop {
             // What comes after its turn is boxed: jobs that wait for it may be many.
-            let verdict = match self.turn(&router, &mut run).await {
-                Turn::Run(seat) => Box::pin(self.attempt(&router, &mut run, seat)).await,
-                Turn::Stopped => Box::pin(self.stopped_early(&router, run.is_begun)).await,
-                Turn::Left => Verdict::Left,
+            // Alone until its end is stored: before that, it may still be given up beside the next one.
+            let (verdict, _alone) = match self.turn(&router, &mut run).await {
+                Turn::Run(Seat { place, alone }) => {
+                    (Box::pin(self.attempt(&router, &mut run, place)).await, alone)
+                }
+                Turn::Stopped => (Box::pin(self.stopped_early(&router, run.is_begun)).await, None),
+                Turn::Left => (Verdict::Left, None),
             };
             match verdict {
                 Verdict::End(state) => break Box::pin(self.end(&router, state)).await,
@@ -89,8 +92,7 @@ impl Job {
     }
 
     /// Runs the handler once, and says what follows.
-    async fn attempt(self: &Arc<Self>, router: &Router, run: &mut Run, seat: Seat) -> Verdict {
-        let Seat { place, alone: _alone } = seat;
+    async fn attempt(self: &Arc<Self>, router: &Router, run: &mut Run, place: Place) -> Verdict {
         let (begun, input) = (std::mem::take(&mut run.is_begun), run.input.take());
         if !begun && !self.begin(router).await {
             return self.stopped_early(router, true).await;

@@ -48,7 +48,7 @@ pub(super) enum Turn {
 pub(super) struct Seat {
     /// Held as long as the handler really runs, even if nobody waits for it.
     pub(super) place: Place,
-    /// Held for the attempt: a handler that never returns must not keep others waiting.
+    /// Held by the job, not by its handler: one that never returns must not keep others waiting.
     pub(super) alone: Option<OwnedSemaphorePermit>,
 }
 

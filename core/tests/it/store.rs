@@ -171,6 +171,40 @@ async fn a_job_that_could_not_begin_before_its_server_stopped_begins_in_the_next
     assert_eq!(router.job(second).await.unwrap().attempt, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_job_under_suspicion_waits_until_the_end_of_the_one_before_it_is_stored() {
+    let disk = Disk::new();
+    let jobs = disk
+        .crash_after(async |router| {
+            let input = json!({ "attempt": 1, "key": "ends-alone" });
+            let jobs = [(); 2].map(|()| create(&router, "hang_up_to", input.clone()));
+            let jobs = futures_util::future::join_all(jobs).await;
+            within(signal("ends-alone/hangs").reached(2)).await;
+            jobs
+        })
+        .await;
+    let down = Arc::new(AtomicBool::new(true));
+    let is_down = down.clone();
+    disk.0.reopen();
+    let store = FaultyStore::new(disk.0.clone(), move |call| match call {
+        StoreCall::End if is_down.load(Ordering::SeqCst) => Fault::Fails,
+        _ => Fault::None,
+    });
+    let mut config = Config::default();
+    config.jobs.max_attempts = 2;
+    let router = router_on(Arc::new(store), config).await;
+    settle().await;
+    let states = async || {
+        let jobs = futures_util::future::join_all(jobs.iter().map(|job| router.job(*job))).await;
+        jobs.into_iter().map(|job| job.unwrap().state.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, ["running", "queued"]);
+    down.store(false, Ordering::SeqCst);
+    for job in &jobs {
+        assert!(matches!(end(&router, *job).await, JobState::Succeeded(_)));
+    }
+}
+
 /// Emit 2,000 KiB in as many events; `KEY/emitted` counts them, `KEY/failed` says that one failed.
 #[skep::operation]
 async fn emit_many(key: String, job: &JobContext) -> Result<()> {
