@@ -50,6 +50,9 @@ pub trait Store: DocumentStore {
 
     /// Takes a new job. Times are kept to the microsecond. If it has an idempotency key that another
     /// job has, nothing is taken, and that job is told; the first of several that come at once wins.
+    ///
+    /// The engine runs no job that it was told isn't taken. If the store has it all the same,
+    /// [`claim`](Self::claim) gives it, to this process or to a later one.
     async fn accept(&self, job: &JobRecord) -> Result<Accepted, StoreError>;
 
     /// Takes what has changed in a job that hasn't ended: all of its record but its id, operation,
