@@ -27,7 +27,6 @@ pub(crate) use self::outcome::{NotAgain, crashed};
 pub use self::record::{
     Caller, JobRecord, JobRequest, JobState, JobSummary, Priority, Start, StateName,
 };
-pub(crate) use self::run::Run;
 pub(crate) use self::stream::Source;
 pub use self::stream::{EventStream, FrameReader};
-pub(crate) use self::turn::{Queued, Wait};
+pub(crate) use self::turn::{Queued, Run, Wait};

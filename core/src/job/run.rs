@@ -9,12 +9,12 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
-use crate::admission::{Place, Ticket};
+use crate::admission::Place;
 use crate::clock;
 use crate::job::handler::{Handled, Running};
 use crate::job::live::{Job, Stop, until};
 use crate::job::outcome::end_data;
-use crate::job::turn::{Queued, Seat, Turn, Wait};
+use crate::job::turn::{Queued, Run, Seat, Turn, Wait};
 use crate::job::{Attempt, JobContext, JobState};
 use crate::problem::Problem;
 use crate::router::Router;
@@ -28,17 +28,6 @@ const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::
 
 /// How much of an author's error is told between two attempts, bytes: the log's limit doesn't count it.
 const MAX_TOLD: usize = 1024;
-
-/// What a job is run with, beside what it is.
-pub(crate) struct Run {
-    /// The input, if it's read already.
-    pub(crate) input: Option<Value>,
-    pub(crate) wait: Wait,
-    pub(crate) ticket: Ticket,
-    /// Whether the store knows that the job's next attempt runs.
-    pub(crate) is_begun: bool,
-    pub(crate) queued: Queued,
-}
 
 /// What an attempt comes to.
 enum Verdict {

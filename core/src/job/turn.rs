@@ -3,17 +3,28 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use crate::admission::Place;
+use crate::admission::{Place, Ticket};
 use crate::job::JobState;
 use crate::job::live::{Job, Stop, until};
-use crate::job::run::Run;
 use crate::router::Router;
 
 /// How often a job that waits for its time looks at the clock, which may be set meanwhile.
 const CLOCK_LOOK: Duration = Duration::from_secs(30);
+
+/// What a job is run with, beside what it is.
+pub(crate) struct Run {
+    /// The input, if it's read already.
+    pub(crate) input: Option<Value>,
+    pub(crate) wait: Wait,
+    pub(crate) ticket: Ticket,
+    /// Whether the store knows that the job's next attempt runs.
+    pub(crate) is_begun: bool,
+    pub(crate) queued: Queued,
+}
 
 /// Whether the log is to say that the job is queued for its next attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::Result;
 use crate::client::Client;
 use crate::incarnation::{Faulty, Plan, World, cut_off};
 use crate::ledger::Ledger;
@@ -20,8 +21,6 @@ use crate::place::Place;
 use crate::report::Report;
 use crate::server::{Home, Server};
 use crate::verify::Verifier;
-
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// How long clients may take to get what they wait for, once nothing troubles the server: jobs that
 /// stood beside one that took servers down have their last attempt one by one.

@@ -18,7 +18,7 @@ use memchr::memmem;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::driver::Result;
+use crate::Result;
 use crate::server::{Home, Server};
 
 /// How often each store has its turn.

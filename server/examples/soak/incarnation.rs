@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::Result;
 use crate::client::Wish;
-use crate::driver::Result;
 use crate::ledger::count;
 use crate::load::Load;
 use crate::order::{Kind, MAX_ATTEMPTS, Order};

@@ -48,6 +48,11 @@ use std::process::ExitCode;
 
 use {skep_sqlite as _, skep_system as _};
 
+/// Why a run can't go on.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+type Result<T> = std::result::Result<T, Error>;
+
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("drive") => return driver::main(),

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::driver::Result;
+use crate::Result;
 use crate::ledger::Ledger;
 use crate::place::run;
 

@@ -10,8 +10,8 @@ use reqwest::Method;
 use skep::JobId;
 use tokio::time::{Instant, sleep};
 
+use crate::Result;
 use crate::client::Client;
-use crate::driver::Result;
 use crate::ledger::{Cancel, Entry, Ledger};
 use crate::listing::{Listed, Page, Walk};
 use crate::log::{Log, check_among};
