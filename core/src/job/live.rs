@@ -45,7 +45,7 @@ pub(crate) struct Parent {
 /// What decided how a job ends. The first reason counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// Its handler returned, and won't be tried again.
+    /// Nothing: it ends by itself, as its handler did or as its server's death left it.
     Finished,
     /// Its owner, or its parent, cancelled it.
     Requested,

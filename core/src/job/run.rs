@@ -60,10 +60,19 @@ impl Job {
         router.forget(self.id);
     }
 
-    /// Ends a job that isn't to run.
+    /// Ends a job that isn't to run, unless it's cancelled before that.
     pub(crate) async fn end_at_once(self: Arc<Self>, router: Router, state: JobState) {
+        let state = self.decide(state);
         self.end(&router, state).await;
         router.forget(self.id);
+    }
+
+    /// How the job ends: so, unless something has stopped it already. From now on nothing does.
+    fn decide(&self, state: JobState) -> JobState {
+        match self.stop(Stop::Finished) {
+            Stop::Finished => state,
+            reason => self.stopped_state(reason),
+        }
     }
 
     /// What follows for a job that is stopped before its handler runs. The store may have it that
@@ -92,7 +101,7 @@ impl Job {
                 Ok(input) => input,
                 Err(error) => {
                     let detail = format!("the input that was kept can't be read: {error}");
-                    return Verdict::End(JobState::Failed(Problem::internal(detail)));
+                    return Verdict::End(self.decide(JobState::Failed(Problem::internal(detail))));
                 }
             },
         };
@@ -121,6 +130,8 @@ impl Job {
         record.state = JobState::Running;
         let stored = self.persist(|| router.store().update(&record));
         tokio::select! {
+            // In this order, as in a turn.
+            biased;
             () = self.cancel.cancelled() => false,
             stored = stored => match stored {
                 Ok(()) => true,

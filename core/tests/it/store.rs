@@ -11,11 +11,11 @@ use skep::prelude::*;
 use skep::problem::Code;
 use skep::store::{MemoryStore, Store};
 use skep::testing::{Fault, FaultyStore, StoreCall};
-use skep::{Config, JobRequest, Router};
+use skep::{Config, JobRequest, Router, RouterError};
 
 use crate::restart::Disk;
 use crate::signal::signal;
-use crate::support::{create, end, events, frames, router_on, within};
+use crate::support::{create, end, events, failure, frames, router_on, within};
 
 /// How a store behind [`shaky`] fails, and how often it was asked then.
 #[derive(Default)]
@@ -203,6 +203,31 @@ async fn a_job_under_suspicion_waits_until_the_end_of_the_one_before_it_is_store
     for job in &jobs {
         assert!(matches!(end(&router, *job).await, JobState::Succeeded(_)));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_end_is_decided_but_not_stored_can_not_be_cancelled() {
+    let disk = Disk::new();
+    let job = disk
+        .crash_after(async |router| {
+            let job = create(&router, "emit_and_hang", json!({ "key": "decided" })).await;
+            within(signal("decided/hangs").reached(1)).await;
+            job
+        })
+        .await;
+    let down = Arc::new(AtomicBool::new(true));
+    let is_down = down.clone();
+    disk.0.reopen();
+    let store = FaultyStore::new(disk.0.clone(), move |call| match call {
+        StoreCall::End if is_down.load(Ordering::SeqCst) => Fault::Fails,
+        _ => Fault::None,
+    });
+    let router = router_on(Arc::new(store), Config::default()).await;
+    settle().await;
+    let refused = router.cancel_job(job).await.unwrap_err();
+    assert!(matches!(refused, RouterError::JobEnded(_)), "{refused}");
+    down.store(false, Ordering::SeqCst);
+    assert!(failure(&router, job).await.is(Code::Interrupted));
 }
 
 /// Emit 2,000 KiB in as many events; `KEY/emitted` counts them, `KEY/failed` says that one failed.
