@@ -64,7 +64,7 @@ async fn follow(server: &mut Server, id: &str, crash: impl FnOnce(&mut Server)) 
 #[tokio::test]
 async fn a_reader_over_a_crash_sees_what_is_kept_exactly_once() {
     let mut server = Server::start(&[]);
-    let id = server.job("echo", json!({ "value": "x", "count": 300, "interval_us": 2000 })).await;
+    let id = server.job("echo", json!({ "value": "x", "count": 1000, "interval_us": 2000 })).await;
     let seen = follow(&mut server, &id, |server| {
         server.signal("KILL");
         server.restart();
