@@ -27,7 +27,8 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct JobsConfig {
-    /// How large one job's log may grow.
+    /// How large one job's log may grow; its result, and all that it keeps for later attempts, may be
+    /// as large each.
     pub max_log: ByteSize,
     /// How much memory the memory store may use for all jobs.
     pub memory: ByteSize,
