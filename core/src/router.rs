@@ -4,6 +4,7 @@
 //! to a task of its own (`job/run.rs`), which calls the handler; [`Router::execute_job`] reads what
 //! it does.
 
+mod cancel;
 mod error;
 mod listing;
 mod owned;
@@ -35,7 +36,7 @@ use crate::clock;
 use crate::config::JobsConfig;
 use crate::job::{
     Caller, EventStream, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Log, Parent,
-    Queued, Run, Source, Start, Stop, Wait,
+    Queued, Run, Source, Start, Wait,
 };
 use crate::operation::OperationSpec;
 use crate::plugin::{Health, Plugin};
@@ -144,36 +145,6 @@ impl Router {
         let source =
             if job.state.is_end() { Source::Ended(job.last_event) } else { Source::Elsewhere };
         Ok(EventStream::new(self.reader(id, source, position)))
-    }
-
-    /// Stops a job: it ends as `cancelled`, at the latest `jobs.cancel_grace` from now, or when the
-    /// server is back if it dies before that. Cancelling it again changes nothing.
-    ///
-    /// # Errors
-    /// [`RouterError::UnknownJob`], and [`RouterError::JobEnded`] if it has ended or is about to.
-    pub async fn cancel_job(&self, id: JobId) -> Result<JobRecord, RouterError> {
-        let Some(job) = self.live(id) else {
-            let record = self.stored(id).await?;
-            if record.state.is_end() {
-                return Err(RouterError::JobEnded(id));
-            }
-            // Its operation isn't served here: a server that has it will find it cancelled.
-            self.inner.store.cancel(id).await.map_err(store_failed)?;
-            return Ok(record);
-        };
-        let is_cancelled = match job.stop(Stop::Requested) {
-            Stop::Requested => true,
-            // The next process finds it cancelled.
-            Stop::Shutdown => self.is_durable() && job.is_left(),
-            _ => false,
-        };
-        let record = job.record();
-        if !is_cancelled || record.state.is_end() {
-            return Err(RouterError::JobEnded(id));
-        }
-        // Who is told that it's cancelled doesn't find it running again after a crash.
-        self.inner.store.cancel(id).await.map_err(store_failed)?;
-        Ok(record)
     }
 
     /// Runs an operation and waits for its result. The job is cancelled if the future is dropped.

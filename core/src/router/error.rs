@@ -43,7 +43,7 @@ pub enum RouterError {
     /// No job of that id, or it's no longer kept.
     #[error("there is no job {0}, or it is no longer kept")]
     UnknownJob(JobId),
-    /// The job has ended, or is about to.
+    /// The job has ended.
     #[error("job {0} has ended")]
     JobEnded(JobId),
     /// The call would go in a circle.
