@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use skep::plugin::{Package, StoreContext, StoreRegistration};
 use skep::prelude::*;
 use skep::store::{MemoryStore, Store};
@@ -125,6 +126,16 @@ async fn block_thread(
 ) -> Result<()> {
     std::thread::sleep(Duration::from_millis(ms));
     Ok(())
+}
+
+/// Emit large events, which cost next to nothing to serialise.
+#[skep::operation]
+async fn emit_large(count: u64, size: usize, job: &JobContext) -> Result<u64> {
+    let value = RawValue::from_string(format!("\"{}\"", "0123456789abcdef".repeat(size / 16)))?;
+    for _ in 0..count {
+        job.emit(&value).await?;
+    }
+    Ok(count)
 }
 
 /// Emit without end, and ignore what `emit` says.

@@ -47,7 +47,7 @@ impl Reader {
             1 => format!("id: 1\nevent: state\ndata: {}\n\n", r#"{"state":"running","attempt":1}"#),
             _ if id <= EVENTS + 1 => format!("id: {id}\ndata: \"{}\"\n\n", self.value),
             _ if id == EVENTS + 2 => format!(
-                "id: {id}\nevent: end\ndata: {{\"state\":\"succeeded\",\"result\":{{\"count\":{EVENTS}}}}}\n\n"
+                "id: {id}\nevent: end\ndata: {{\"state\":\"succeeded\",\"result\":{EVENTS}}}\n\n"
             ),
             _ => String::new(),
         };
@@ -100,7 +100,7 @@ async fn a_log_of_a_gigabyte_takes_little_memory_and_reaches_every_reader_whole(
     // What a first job costs is not the log's.
     server.echo().await;
     let before = memory(&server, "VmRSS");
-    let job = server.job("echo", json!({ "value": value(), "count": EVENTS })).await;
+    let job = server.job("emit_large", json!({ "count": EVENTS, "size": EVENT })).await;
 
     let mut stalled = Reader::new(server.stream(&job, 0).await, 0);
     stalled.read_to(1).await;
