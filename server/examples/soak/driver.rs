@@ -24,7 +24,7 @@ use crate::verify::Verifier;
 
 /// How long clients may take to get what they wait for, once nothing troubles the server: jobs that
 /// stood beside one that took servers down have their last attempt one by one.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// The longest run, minutes: a week.
 const MAX_MINUTES: f64 = 7.0 * 24.0 * 60.0;
