@@ -178,6 +178,11 @@ fn an_attempt_that_is_over_adds_nothing_to_the_next_one() {
     log.open(2);
     assert_eq!(log.push(1, Field::Output, b"1"), Err(Refused::Closed));
     assert_eq!(log.settled(1).now_or_never(), Some(Err(Refused::Closed)));
+    // Nor does it change what the closed log's end is stored with.
+    log.push(2, Field::Output, b"2").unwrap();
+    log.close();
+    assert_eq!(log.settled(2).now_or_never(), Some(Err(Refused::Closed)));
+    assert!(oldest(&log).is_none());
 }
 
 #[test]
