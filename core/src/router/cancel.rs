@@ -14,7 +14,8 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Router {
     /// Stops a job: it ends as `cancelled`, at the latest `jobs.cancel_grace` from now, or when the
-    /// server is back if it dies before that. Cancelling it again changes nothing.
+    /// server is back if it dies before that. Cancelling it again changes nothing. Where the job is
+    /// about to end in another way, that is waited for: `jobs.cancel_grace` and 2 s at most.
     ///
     /// # Errors
     /// [`RouterError::UnknownJob`], [`RouterError::JobEnded`] if it has ended in another way, and
