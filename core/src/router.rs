@@ -292,19 +292,18 @@ impl Router {
         let (tell, accepted) = oneshot::channel();
         let (router, new) = (self.clone(), job.clone());
         let work = async move {
-            let accepted = router.inner.store.accept(&new.record()).await;
-            if !matches!(accepted, Ok(Accepted::New)) {
-                router.forget(new.id);
-            }
-            match accepted {
-                Ok(Accepted::New) => {}
-                // A caller who has gone needs no answer.
-                Ok(Accepted::Existing(id)) => return drop(tell.send(Ok(Err(id)))),
-                Err(error) => return drop(tell.send(Err(store_failed(error)))),
-            }
-            // If the caller has gone, this drops what it would own, and so cancels the job.
-            let _ = tell.send(Ok(Ok(Owned::by_request(new.clone()))));
-            new.run(router, run).await;
+            let refused = match router.inner.store.accept(&new.record()).await {
+                Ok(Accepted::New) => {
+                    // If the caller has gone, this drops what it would own, and so cancels the job.
+                    let _ = tell.send(Ok(Ok(Owned::by_request(new.clone()))));
+                    return new.run(router, run).await;
+                }
+                Ok(Accepted::Existing(id)) => Ok(Err(id)),
+                Err(error) => Err(store_failed(error)),
+            };
+            router.forget(new.id);
+            // A caller who has gone needs no answer.
+            let _ = tell.send(refused);
         };
         {
             let mut live = self.lock();
@@ -370,16 +369,17 @@ impl Router {
         }
     }
 
-    /// A job that has crashed the server, or stood beside one that did, has its last attempt alone
-    /// among such jobs: then it's known which of them it is that crashes the server, and only that
-    /// one is given up.
-    pub(crate) fn alone(
-        &self,
-        crashes: u32,
-    ) -> Option<impl Future<Output = Option<OwnedSemaphorePermit>> + use<>> {
-        let is_last = crashes > 0 && crashes + 1 >= self.inner.config.max_attempts;
-        let alone = self.inner.alone.clone();
-        is_last.then_some(async { alone.acquire_owned().await.ok() })
+    /// Whether a job that has crashed the server, or stood beside one that did, has its last attempt:
+    /// then it's to be [`alone`](Self::alone).
+    pub(crate) fn is_suspect(&self, job: &Job) -> bool {
+        let crashes = job.look(|record| record.crashes);
+        crashes > 0 && crashes + 1 >= self.inner.config.max_attempts
+    }
+
+    /// Waits until no other suspect runs: so it's known which of them it is that crashes the server,
+    /// and only that one is given up.
+    pub(crate) async fn alone(&self) -> Option<OwnedSemaphorePermit> {
+        self.inner.alone.clone().acquire_owned().await.ok()
     }
 
     /// Starts a job, called by `parent` if there's one, whose request has no idempotency key.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -67,7 +68,14 @@ impl Attempt {
 
     /// Whether nothing of this name has been counted yet; from now on something has.
     pub(super) fn first_use(&self, name: &str) -> bool {
-        self.kept().sizes.insert(name.to_owned(), 0).is_none()
+        match self.kept().sizes.entry(name.to_owned()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(0);
+                true
+            }
+            // What is counted stays so.
+            Entry::Occupied(_) => false,
+        }
     }
 
     /// Counts what is kept under a name, in place of what was. Returns whether that is, with all else,

@@ -135,7 +135,10 @@ impl Job {
             () = self.cancel.cancelled() => false,
             stored = stored => match stored {
                 Ok(()) => true,
-                Err(full) => self.stop_full(&full),
+                Err(full) => {
+                    self.stop_full(&full);
+                    false
+                }
             },
         }
     }
@@ -308,10 +311,9 @@ impl Job {
     }
 
     /// The store has no room for what the job puts out, and gets none while the job runs.
-    fn stop_full(&self, full: &StoreError) -> bool {
+    fn stop_full(&self, full: &StoreError) {
         warn!(job = %self.id, operation = %self.operation.name, "{full}");
         self.stop(Stop::OutputTooLarge);
-        false
     }
 
     /// Stores the end, then tells it: a reader never sees an end that the store doesn't hold.

@@ -93,12 +93,11 @@ impl Job {
             return None;
         }
         // Before it has a place: who waits here holds none that another job could use.
-        let alone = match router.alone(self.look(|record| record.crashes)) {
-            None => None,
-            Some(turn) => {
-                self.tell_queued(run);
-                turn.await
-            }
+        let alone = if router.is_suspect(self) {
+            self.tell_queued(run);
+            router.alone().await
+        } else {
+            None
         };
         run.ticket.enqueue();
         if run.queued == Queued::Always || !run.ticket.is_held() {

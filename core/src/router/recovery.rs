@@ -87,7 +87,7 @@ impl Router {
             return Fate::Ends;
         }
         let mut ticket = self.readmit(&job);
-        if let (Wait::Nothing, None) = (wait, self.alone(job.look(|record| record.crashes))) {
+        if matches!(wait, Wait::Nothing) && !self.is_suspect(&job) {
             // Here rather than in its task, so that jobs keep their order.
             ticket.enqueue();
         }
