@@ -1,5 +1,7 @@
 //! JSON Schemas: made from Rust types, and held against inputs.
 
+use std::fmt;
+
 use jsonschema::error::{ValidationError, ValidationErrorKind};
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -57,6 +59,13 @@ pub struct InputError {
     pub pointer: String,
     /// What, and what would be right.
     pub detail: String,
+}
+
+/// Where, and what.
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.pointer, self.detail)
+    }
 }
 
 /// A compiled schema of an input, or of a table of the configuration.

@@ -183,8 +183,7 @@ fn take_tables(
 
 /// Holds a table against its schema; fails with all that is wrong, in one line.
 fn check(schema: &Value, table: &Value) -> Result<(), String> {
-    InputSchema::compile(schema)?.check(table).map_err(|errors| {
-        let errors = errors.iter().map(|error| format!("{} {}", error.pointer, error.detail));
-        errors.collect::<Vec<_>>().join("; ")
-    })
+    InputSchema::compile(schema)?
+        .check(table)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }

@@ -182,9 +182,7 @@ fn hint(did_you_mean: Option<&str>) -> String {
 }
 
 fn list(errors: &[InputError]) -> String {
-    let lines: Vec<_> =
-        errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect();
-    lines.join("; ")
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
