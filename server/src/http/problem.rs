@@ -1,7 +1,5 @@
 //! Refusals: problems as answers.
 
-use std::time::Duration;
-
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use skep::problem::Code;
@@ -14,7 +12,6 @@ pub(crate) struct Refusal {
     // Boxed: an answer is mostly none.
     problem: Box<Problem>,
     allow: Option<&'static str>,
-    retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -33,7 +30,7 @@ impl Refusal {
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
-        if let Some(after) = self.retry_after {
+        if let Some(after) = self.problem.retry_after() {
             // Whole seconds (RFC 9110, 10.2.3); earlier than it's worth is a request in vain.
             let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
@@ -44,14 +41,12 @@ impl Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        // What an operation knows of its own failure.
-        let retry_after = problem.retry_after();
-        Self { problem: Box::new(problem), allow: None, retry_after }
+        Self { problem: Box::new(problem), allow: None }
     }
 }
 
 impl From<RouterError> for Refusal {
     fn from(error: RouterError) -> Self {
-        Self { retry_after: error.retry_after(), ..error.problem().into() }
+        error.problem().into()
     }
 }
