@@ -51,6 +51,22 @@ async fn shaky() -> (Arc<Shaky>, Arc<dyn Store>, Router) {
     (shaky, memory, router)
 }
 
+/// A router on a disk that fails at one call while it's down.
+async fn failing_at(
+    failing: StoreCall,
+    down: &Arc<AtomicBool>,
+    disk: &Disk,
+    config: Config,
+) -> Router {
+    disk.0.reopen();
+    let down = down.clone();
+    let store = FaultyStore::new(disk.0.clone(), move |call| {
+        let fails = call == failing && down.load(Ordering::SeqCst);
+        if fails { Fault::Fails } else { Fault::None }
+    });
+    router_on(Arc::new(store), config).await
+}
+
 /// Lets everything happen that can: the paused clock only goes on when nothing else does.
 async fn settle() {
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -149,14 +165,9 @@ async fn a_store_that_stays_down_does_not_hold_up_the_shutdown() {
 async fn a_job_that_could_not_begin_before_its_server_stopped_begins_in_the_next_one() {
     let disk = Disk::new();
     let down = Arc::new(AtomicBool::new(false));
-    let is_down = down.clone();
-    let store = FaultyStore::new(disk.0.clone(), move |call| match call {
-        StoreCall::Update if is_down.load(Ordering::SeqCst) => Fault::Fails,
-        _ => Fault::None,
-    });
     let mut config = Config::default();
     config.jobs.max_running = 1;
-    let router = router_on(Arc::new(store), config).await;
+    let router = failing_at(StoreCall::Update, &down, &disk, config).await;
     let first = create(&router, "wait_for_go", json!({ "key": "begin" })).await;
     let second = create(&router, "hello", json!({ "name": "Ada" })).await;
     down.store(true, Ordering::SeqCst);
@@ -184,15 +195,9 @@ async fn a_job_under_suspicion_waits_until_the_end_of_the_one_before_it_is_store
         })
         .await;
     let down = Arc::new(AtomicBool::new(true));
-    let is_down = down.clone();
-    disk.0.reopen();
-    let store = FaultyStore::new(disk.0.clone(), move |call| match call {
-        StoreCall::End if is_down.load(Ordering::SeqCst) => Fault::Fails,
-        _ => Fault::None,
-    });
     let mut config = Config::default();
     config.jobs.max_attempts = 2;
-    let router = router_on(Arc::new(store), config).await;
+    let router = failing_at(StoreCall::End, &down, &disk, config).await;
     settle().await;
     let states = async || {
         let jobs = futures_util::future::join_all(jobs.iter().map(|job| router.job(*job))).await;
@@ -216,13 +221,7 @@ async fn a_job_whose_end_is_decided_but_not_stored_can_not_be_cancelled() {
         })
         .await;
     let down = Arc::new(AtomicBool::new(true));
-    let is_down = down.clone();
-    disk.0.reopen();
-    let store = FaultyStore::new(disk.0.clone(), move |call| match call {
-        StoreCall::End if is_down.load(Ordering::SeqCst) => Fault::Fails,
-        _ => Fault::None,
-    });
-    let router = router_on(Arc::new(store), Config::default()).await;
+    let router = failing_at(StoreCall::End, &down, &disk, Config::default()).await;
     settle().await;
     // A crash now could have it end in another way, so it's not said to have ended either.
     let refused = router.cancel_job(job).await.unwrap_err();

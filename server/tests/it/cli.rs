@@ -33,15 +33,8 @@ fn run_prints_output_and_exits_zero_only_for_success() {
 #[test]
 fn ctrl_c_cancels_the_job() {
     let server = Server::start(&[]);
-    let mut run = command(program())
-        .args(["run", "echo", "value=x", "count=1000000", "interval_us=1000", "--json"])
-        .env("SKEP_URL", &server.url)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(run.stdout.take().unwrap()));
-    lines.next().unwrap().unwrap();
+    let (mut run, out) = server.run(&["echo", "value=x", "count=1000000", "interval_us=1000"]);
+    let lines = std::io::BufRead::lines(out);
     let pid = run.id().to_string();
     assert!(
         std::process::Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success()
@@ -54,15 +47,8 @@ fn ctrl_c_cancels_the_job() {
 #[test]
 fn the_second_ctrl_c_is_heard_though_the_server_does_not_answer() {
     let server = Server::start(&[]);
-    let mut run = command(program())
-        .args(["run", "echo", "value=x", "count=1000000", "interval_us=1000", "--json"])
-        .env("SKEP_URL", &server.url)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(run.stdout.take().unwrap()));
-    lines.next().unwrap().unwrap();
+    let (mut run, out) = server.run(&["echo", "value=x", "count=1000000", "interval_us=1000"]);
+    let lines = std::io::BufRead::lines(out);
     server.signal("STOP");
     std::thread::spawn(move || lines.for_each(drop));
     let (pid, begun) = (run.id().to_string(), std::time::Instant::now());

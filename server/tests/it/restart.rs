@@ -2,25 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout};
 
 use serde_json::{Value, json};
 
-use crate::support::{Frame, Server, command, frames, program};
+use crate::support::{Frame, Server, frames};
 
 /// Runs an `echo` of half a second on `server`, and returns it behind its
 /// first line.
 fn run_echo(server: &Server) -> (Child, BufReader<ChildStdout>) {
-    let mut run = command(program())
-        .args(["run", "echo", "value=x", "count=250", "interval_us=2000", "--json"])
-        .env("SKEP_URL", &server.url)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut out = BufReader::new(run.stdout.take().unwrap());
-    out.read_line(&mut String::new()).unwrap();
-    (run, out)
+    server.run(&["echo", "value=x", "count=250", "interval_us=2000"])
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -225,6 +225,23 @@ impl Server {
         let answer = self.post("/v1/operations/echo", &json!({ "value": 1, "count": 3 })).await;
         assert_eq!(answer.json::<Value>().await.expect("JSON"), json!({ "count": 3 }));
         begun.elapsed()
+    }
+
+    /// Runs an operation from the command line in the background, and returns that behind the first
+    /// line of its output, which is JSON.
+    pub(crate) fn run(&self, arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
+        let mut run = command(program())
+            .arg("run")
+            .args(arguments)
+            .arg("--json")
+            .env("SKEP_URL", &self.url)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command runs");
+        let mut out = BufReader::new(run.stdout.take().expect("it was piped"));
+        assert!(out.read_line(&mut String::new()).expect("it's text") > 0, "it says nothing");
+        (run, out)
     }
 
     /// Runs the command line against this server.
