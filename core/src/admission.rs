@@ -47,7 +47,7 @@ pub(crate) struct OperationLimit {
 /// What a job needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand {
-    /// Its operation, if that has a limit: its index in the list that [`Admission::new`] got.
+    /// Its operation, if that has a limit: what [`Admission::limit`] returned for it.
     pub(crate) operation: Option<usize>,
     pub(crate) kind: Kind,
     /// The size of its input, bytes.
@@ -98,6 +98,7 @@ struct State {
 }
 
 struct OperationState {
+    name: Arc<str>,
     limit: OperationLimit,
     running: usize,
     waiting: usize,
@@ -121,16 +122,7 @@ struct Waiter {
 type Lanes = [Lane; 3];
 
 impl Admission {
-    pub(crate) fn new(limits: Limits, operations: &[OperationLimit]) -> Arc<Self> {
-        let operation = |limit: &OperationLimit| OperationState {
-            limit: *limit,
-            running: 0,
-            waiting: 0,
-            departures: Departures::default(),
-            own: Lanes::default(),
-            called: Lane::new(),
-            was_called: false,
-        };
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let state = State {
             running: 0,
             called: 0,
@@ -138,12 +130,25 @@ impl Admission {
             waiting_input: 0,
             departures: Departures::default(),
             unlimited: Lanes::default(),
-            operations: operations.iter().map(operation).collect(),
+            operations: Vec::new(),
             shares: SHARES.map(|(_, share)| share),
             next: 0,
             is_closed: false,
         };
         Arc::new(Self { limits, state: Mutex::new(state) })
+    }
+
+    /// Limits the jobs of an operation from now on, and returns what they name it by. It's by its
+    /// name that an operation is known: when another one takes its place, the jobs of both share it.
+    pub(crate) fn limit(&self, operation: &Arc<str>, limit: OperationLimit) -> usize {
+        let mut state = self.lock();
+        if let Some(at) = state.operations.iter().position(|known| known.name == *operation) {
+            state.operations[at].limit = limit;
+            state.dispatch(&self.limits);
+            return at;
+        }
+        state.operations.push(OperationState::new(operation.clone(), limit));
+        state.operations.len() - 1
     }
 
     /// Claims what a job needs, or a place in the queue for it.
@@ -350,6 +355,19 @@ impl State {
 }
 
 impl OperationState {
+    fn new(name: Arc<str>, limit: OperationLimit) -> Self {
+        Self {
+            name,
+            limit,
+            running: 0,
+            waiting: 0,
+            departures: Departures::default(),
+            own: Lanes::default(),
+            called: Lane::new(),
+            was_called: false,
+        }
+    }
+
     fn has_place(&self) -> bool {
         self.running < self.limit.running
     }

@@ -14,10 +14,22 @@ use serde_json::{Map, Value};
 pub struct Config {
     /// The limits of jobs.
     pub jobs: JobsConfig,
+    /// Which operations are served.
+    pub operations: OperationsConfig,
     /// Where plugins keep their files: each gets a directory of its own below it, when it asks.
     pub data_dir: PathBuf,
-    /// The plugins' tables, by their names.
+    /// The plugins' tables, by their names. Each may have `enabled = false` beside the plugin's own
+    /// keys.
     pub plugins: Map<String, Value>,
+}
+
+/// Which operations are served: `[operations]` in the configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct OperationsConfig {
+    /// The names of those that are not, as if they weren't linked: `model_delete`, `worker_*`.
+    pub deny: Vec<String>,
 }
 
 /// The limits of jobs: `[jobs]` in the configuration.

@@ -32,6 +32,7 @@
 //! - [`JobContext`] is what a handler holds of its job: it emits, reports progress, learns of
 //!   cancellation and calls other operations.
 //! - [`plugin`](mod@plugin) tells a plugin's life.
+//! - [`interceptor`] is what stands around every execution.
 //! - [`Router`] is the engine's one state: it makes jobs, runs them, and reads their logs. It can be
 //!   used without a server.
 //! - [`store`] is the seam behind which jobs are kept.
@@ -42,6 +43,7 @@ mod admission;
 mod clock;
 mod config;
 mod error;
+pub mod interceptor;
 pub mod job;
 pub mod operation;
 pub mod plugin;
@@ -57,15 +59,20 @@ pub mod testing;
 #[doc(hidden)]
 pub mod __private;
 
+#[doc(no_inline)]
+pub use async_trait::async_trait;
 pub use skep_macros::{data, operation, plugin};
 
-pub use self::config::{Config, JobsConfig, duration, parse_duration};
+pub use self::config::{Config, JobsConfig, OperationsConfig, duration, parse_duration};
 pub use self::error::{OperationError, Result};
+pub use self::interceptor::{Execution, Interceptor};
 pub use self::job::{JobContext, JobId, JobRequest};
 pub use self::operation::{OperationHandler, OperationSpec};
 pub use self::problem::Problem;
 pub use self::router::{Router, RouterError, StartError};
 pub use self::suggest::nearest;
+#[doc(no_inline)]
+pub use serde_json::{Value, json};
 
 /// What a file of operations imports: `use skep::prelude::*;`.
 pub mod prelude {

@@ -6,26 +6,43 @@
 //!    [`PluginRegistration`] or an [`OperationRegistration`] to [`inventory`], which collects them
 //!    before `main`. [`Linked`] is what has been collected.
 //! 2. *Configure*: the plugin's table of the configuration, `[plugins.NAME]`, is checked against
-//!    the schema of its config type.
-//! 3. *Start*: the plugin's `start` makes its state. If it fails, the server doesn't start.
+//!    the schema of its config type. With `enabled = false` there, its life ends here.
+//! 3. *Start*: the plugin's `start` makes its state from a [`PluginContext`]. Plugins start in the
+//!    order of their names, each after those that it names by `after`. If one fails, the server
+//!    doesn't start.
 //! 4. *Serve*: its operations are called; [`Plugin::health`] is asked by `/readyz`.
-//! 5. *Shut down*: when no job runs any more, [`Plugin::shutdown`] is called, in the reverse order
-//!    of the starts.
+//! 5. *Shut down*: when no job runs any more, the plugin's background tasks are told to stop, and
+//!    then [`Plugin::shutdown`] is called, in the reverse order of the starts.
+//!
+//! What a plugin may contribute beside operations: an [`Interceptor`](crate::Interceptor) around
+//! every execution, commands of the command line, and stores.
+
+mod context;
+mod linked;
+mod order;
+mod tasks;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(crate) use self::context::Server;
+pub use self::context::{OperationSet, PluginContext};
+pub use self::linked::Linked;
+pub(crate) use self::order::in_order;
+pub use self::tasks::ShutdownSignal;
+pub(crate) use self::tasks::Tasks;
 use crate::config::JobsConfig;
-use crate::error::{OperationError, Result};
+use crate::error::Result;
+use crate::interceptor::Interceptor;
 use crate::operation::{OperationHandler, OperationSpec};
-use crate::store::{Documents, Store};
+pub use crate::router::RouterHandle;
+use crate::store::Store;
 
 /// A plugin that runs. `#[skep::plugin]` implements it.
 #[async_trait]
@@ -49,50 +66,6 @@ pub enum Health {
     Unhealthy(String),
 }
 
-/// What a plugin's `start` is given.
-#[non_exhaustive]
-pub struct PluginContext<C = NoConfig> {
-    /// The plugin's configuration.
-    pub config: C,
-    data_dir: PathBuf,
-    documents: Documents,
-}
-
-impl<C> PluginContext<C> {
-    pub(crate) fn new(config: C, data_dir: PathBuf, documents: Documents) -> Self {
-        Self { config, data_dir, documents }
-    }
-
-    /// The plugin's documents: what it has to remember beyond a restart, without a database of its
-    /// own.
-    pub fn documents(&self) -> &Documents {
-        &self.documents
-    }
-
-    /// The plugin's own directory, made if it isn't there yet.
-    ///
-    /// # Errors
-    /// If it can't be made.
-    pub fn data_dir(&self) -> Result<&Path> {
-        std::fs::create_dir_all(&self.data_dir).map_err(|error| {
-            let path = self.data_dir.display();
-            OperationError::message(format!("can't make the directory {path}: {error}"))
-        })?;
-        Ok(&self.data_dir)
-    }
-}
-
-impl PluginContext<Value> {
-    /// The context with the configuration read into its type; `#[skep::plugin]` calls it.
-    ///
-    /// # Errors
-    /// If the configuration isn't a `T`.
-    pub fn typed<T: DeserializeOwned>(self) -> Result<PluginContext<T>> {
-        let config = serde_json::from_value(self.config)?;
-        Ok(PluginContext { config, data_dir: self.data_dir, documents: self.documents })
-    }
-}
-
 /// The configuration of a plugin that has none: its table, if there is one, is empty.
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -106,12 +79,21 @@ pub struct Package {
     pub name: &'static str,
     /// Its version.
     pub version: &'static str,
+    /// The directory that it was compiled from, on the machine that compiled it; empty if that
+    /// isn't known.
+    pub source: &'static str,
 }
 
 impl Package {
     /// A crate by its name and version.
     pub const fn new(name: &'static str, version: &'static str) -> Self {
-        Self { name, version }
+        Self { name, version, source: "" }
+    }
+
+    /// The same, compiled from the directory `source`.
+    #[must_use]
+    pub const fn compiled_from(self, source: &'static str) -> Self {
+        Self { source, ..self }
     }
 }
 
@@ -121,12 +103,28 @@ impl std::fmt::Display for Package {
     }
 }
 
-/// A plugin that has started, with its operations' handlers.
+/// A plugin that has started, with what it contributes.
+#[non_exhaustive]
 pub struct Started {
     /// The plugin.
     pub plugin: Arc<dyn Plugin>,
     /// Its operations.
     pub handlers: Vec<Arc<dyn OperationHandler>>,
+    /// What it has around every execution.
+    pub interceptor: Option<Arc<dyn Interceptor>>,
+}
+
+impl Started {
+    /// A plugin with its operations, and nothing else.
+    pub fn new(plugin: Arc<dyn Plugin>, handlers: Vec<Arc<dyn OperationHandler>>) -> Self {
+        Self { plugin, handlers, interceptor: None }
+    }
+
+    /// The same with an interceptor.
+    #[must_use]
+    pub fn with_interceptor(self, interceptor: Arc<dyn Interceptor>) -> Self {
+        Self { interceptor: Some(interceptor), ..self }
+    }
 }
 
 /// A plugin as it's linked: what `#[skep::plugin]` submits.
@@ -137,6 +135,8 @@ pub struct PluginRegistration {
     pub summary: &'static str,
     /// The crate it's from.
     pub package: Package,
+    /// The names of the plugins that it starts after, where they are linked.
+    pub after: &'static [&'static str],
     /// The schema of its configuration.
     pub config_schema: fn() -> Value,
     /// Its operations' specs.
@@ -211,48 +211,5 @@ impl StoreContext {
             data_dir: data_dir.into(),
             jobs: JobsConfig::default(),
         }
-    }
-}
-
-inventory::collect!(StoreRegistration);
-inventory::collect!(PluginRegistration);
-inventory::collect!(OperationRegistration);
-inventory::collect!(CommandRegistration);
-
-/// What has been linked into this program, or a selection of one's own.
-///
-/// A crate that is a dependency but is never named is not linked: the linker drops it. `use
-/// my_plugin as _;` names it.
-#[derive(Clone, Default)]
-#[non_exhaustive]
-pub struct Linked {
-    /// The plugins, by name.
-    pub plugins: Vec<&'static PluginRegistration>,
-    /// The operations without state, in no particular order.
-    pub operations: Vec<&'static OperationRegistration>,
-}
-
-impl Linked {
-    /// All that is linked into this program.
-    pub fn all() -> Self {
-        let mut plugins: Vec<_> = inventory::iter::<PluginRegistration>().collect();
-        // The linker's order is nobody's wish; a start in the order of names is at least the same
-        // on every machine.
-        plugins.sort_by_key(|plugin| (plugin.name, plugin.package.name));
-        Self { plugins, operations: inventory::iter::<OperationRegistration>().collect() }
-    }
-
-    /// The stores that plugins contribute, by name.
-    pub fn stores() -> Vec<&'static StoreRegistration> {
-        let mut stores: Vec<_> = inventory::iter::<StoreRegistration>().collect();
-        stores.sort_by_key(|store| store.name);
-        stores
-    }
-
-    /// The commands that plugins contribute, by name.
-    pub fn commands() -> Vec<&'static CommandRegistration> {
-        let mut commands: Vec<_> = inventory::iter::<CommandRegistration>().collect();
-        commands.sort_by_key(|command| command.name);
-        commands
     }
 }

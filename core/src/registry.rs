@@ -1,36 +1,74 @@
 //! The registry: an operation's handler by its name.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::admission::OperationLimit;
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use wildmatch::WildMatch;
+
+use crate::admission::{Admission, OperationLimit};
 use crate::operation::{OperationHandler, OperationSpec};
 use crate::plugin::Package;
 use crate::router::{RouterError, StartError};
 use crate::schema::InputSchema;
 use crate::suggest::nearest;
 
-/// Every operation of a server. Built once at its start and never changed, so a lookup takes no
-/// lock.
-#[derive(Default)]
+/// Every operation of a server.
+///
+/// What is served is an immutable map, so that a lookup takes no lock. Where a plugin's set of
+/// operations changes, a new map takes its place; jobs that run hold the operation that they began
+/// with.
 pub(crate) struct Registry {
-    operations: BTreeMap<Arc<str>, Arc<Operation>>,
-    /// The limits of those that have one.
-    limits: Vec<OperationLimit>,
+    served: ArcSwap<Operations>,
+    /// Held while a new map is made from the one that is served.
+    changes: Mutex<()>,
+    denied: Vec<Denied>,
+    admission: Arc<Admission>,
+    /// For operations that don't say how many of their jobs may wait.
+    max_queued: usize,
+}
+
+type Operations = BTreeMap<Arc<str>, Arc<Operation>>;
+
+/// A pattern of names that aren't served.
+struct Denied {
+    pattern: WildMatch,
+    is_used: AtomicBool,
 }
 
 /// One operation that is served.
 pub(crate) struct Operation {
     pub(crate) name: Arc<str>,
     pub(crate) handler: Arc<dyn OperationHandler>,
-    pub(crate) spec: OperationSpec,
-    pub(crate) input: InputSchema,
-    /// Its own limit of jobs, if it has one: the index in [`Registry::limits`].
+    pub(crate) spec: Arc<OperationSpec>,
+    input: InputSchema,
+    /// Its own limit of jobs, if it has one: its index in [`Admission`].
     pub(crate) limit: Option<usize>,
-    package: Package,
+    owner: Owner,
     /// One of [`UNKNOWN`], [`PROMPT`], [`BLOCKING`].
     habit: AtomicU8,
+}
+
+/// Whose an operation is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The program itself, whose operations go before linked ones of their names.
+    Program,
+    /// A crate that is linked.
+    Linked(Package),
+    /// The changing set of a plugin, by its name, in a crate.
+    Set(&'static str, Package),
+}
+
+impl Owner {
+    fn package(self) -> Package {
+        match self {
+            Self::Program => Package::new("this program", ""),
+            Self::Linked(package) | Self::Set(_, package) => package,
+        }
+    }
 }
 
 /// No job of the operation has returned yet.
@@ -41,28 +79,95 @@ const PROMPT: u8 = 1;
 const BLOCKING: u8 = 2;
 
 impl Registry {
-    /// Adds an operation of `package`. `max_queued` is for operations that don't say.
+    /// One without operations, that will have none whose name matches a pattern of `denied`.
+    pub(crate) fn new(denied: &[String], admission: Arc<Admission>, max_queued: usize) -> Self {
+        let denied = denied.iter().map(|pattern| Denied {
+            pattern: WildMatch::new(pattern),
+            is_used: AtomicBool::new(false),
+        });
+        Self {
+            served: ArcSwap::default(),
+            changes: Mutex::default(),
+            denied: denied.collect(),
+            admission,
+            max_queued,
+        }
+    }
+
+    /// Adds operations: all of them, or none.
     pub(crate) fn add(
-        &mut self,
-        handler: Arc<dyn OperationHandler>,
-        package: Package,
-        max_queued: usize,
+        &self,
+        owner: Owner,
+        handlers: impl IntoIterator<Item = Arc<dyn OperationHandler>>,
     ) -> Result<(), StartError> {
-        let spec = handler.spec().clone();
+        self.change(|served| self.insert(served, owner, handlers))
+    }
+
+    /// Puts operations in the place of all that `owner` had: all of them, or none.
+    pub(crate) fn replace(
+        &self,
+        owner: Owner,
+        handlers: Vec<Arc<dyn OperationHandler>>,
+    ) -> Result<(), StartError> {
+        self.change(|served| {
+            served.retain(|_, operation| operation.owner != owner);
+            self.insert(served, owner, handlers)
+        })
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Operations) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
+        // What is half done is not served, so a panic in between has no effect.
+        let _changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut served = Operations::clone(&self.served.load());
+        change(&mut served)?;
+        self.served.store(Arc::new(served));
+        Ok(())
+    }
+
+    fn insert(
+        &self,
+        served: &mut Operations,
+        owner: Owner,
+        handlers: impl IntoIterator<Item = Arc<dyn OperationHandler>>,
+    ) -> Result<(), StartError> {
+        for handler in handlers {
+            if self.denies(&handler.spec().name) {
+                continue;
+            }
+            let operation = self.operation(handler, owner)?;
+            match served.get(&operation.name) {
+                Some(first) if first.owner == Owner::Program && owner != Owner::Program => continue,
+                Some(first) => {
+                    return Err(StartError::DuplicateOperation {
+                        name: operation.name.as_ref().to_owned(),
+                        first: first.owner.package(),
+                        second: owner.package(),
+                    });
+                }
+                None => {}
+            }
+            served.insert(operation.name.clone(), Arc::new(operation));
+        }
+        Ok(())
+    }
+
+    /// An operation that can be served.
+    fn operation(
+        &self,
+        handler: Arc<dyn OperationHandler>,
+        owner: Owner,
+    ) -> Result<Operation, StartError> {
+        let spec = Arc::new(handler.spec().clone());
         let invalid = |reason: String| StartError::InvalidSpec {
             operation: spec.name.clone(),
-            package,
+            package: owner.package(),
             reason,
         };
         if !OperationSpec::is_valid_name(&spec.name) {
             return Err(invalid("its name is not snake_case of 1 to 64 characters".to_owned()));
-        }
-        if let Some(first) = self.operations.get(spec.name.as_str()) {
-            return Err(StartError::DuplicateOperation {
-                name: spec.name,
-                first: first.package,
-                second: package,
-            });
         }
         let input = InputSchema::compile(&spec.input_schema)
             .map_err(|error| invalid(format!("its input's schema is none: {error}")))?;
@@ -72,49 +177,58 @@ impl Registry {
         if spec.limits.retry.is_some() && !spec.hints.idempotent {
             return Err(invalid("`retry` is for idempotent operations only".to_owned()));
         }
-        let limit = spec.limits.max_concurrency.map(|running| {
-            let queued = spec.limits.max_queued.unwrap_or(max_queued);
-            self.limits.push(OperationLimit { running, queued });
-            self.limits.len() - 1
-        });
         let name: Arc<str> = spec.name.as_str().into();
-        let operation = Operation {
-            name: name.clone(),
-            handler,
-            spec,
-            input,
-            limit,
-            package,
-            habit: AtomicU8::new(UNKNOWN),
-        };
-        self.operations.insert(name, Arc::new(operation));
-        Ok(())
+        let limit = spec.limits.max_concurrency.map(|running| {
+            let queued = spec.limits.max_queued.unwrap_or(self.max_queued);
+            self.admission.limit(&name, OperationLimit { running, queued })
+        });
+        Ok(Operation { name, handler, spec, input, limit, owner, habit: AtomicU8::new(UNKNOWN) })
+    }
+
+    /// Whether the configuration has it that there's no operation of this name.
+    pub(crate) fn denies(&self, name: &str) -> bool {
+        let matching = self.denied.iter().filter(|denied| denied.pattern.matches(name));
+        matching.fold(false, |_, denied| {
+            denied.is_used.store(true, Ordering::Relaxed);
+            true
+        })
+    }
+
+    /// The first pattern of denied names that has met no operation yet.
+    pub(crate) fn idle_denial(&self) -> Option<String> {
+        let mut denied = self.denied.iter();
+        let idle = denied.find(|denied| !denied.is_used.load(Ordering::Relaxed))?;
+        Some(idle.pattern.pattern())
     }
 
     /// The operation called `name`. One that is hidden isn't there for `clients`.
-    pub(crate) fn find(&self, name: &str, clients: bool) -> Result<&Arc<Operation>, RouterError> {
-        match self.operations.get(name) {
-            Some(operation) if !(clients && operation.spec.hidden) => Ok(operation),
+    pub(crate) fn find(&self, name: &str, clients: bool) -> Result<Arc<Operation>, RouterError> {
+        match self.served.load().get(name) {
+            Some(operation) if !(clients && operation.spec.hidden) => Ok(operation.clone()),
             _ => Err(RouterError::UnknownOperation {
                 name: name.chars().take(100).collect(),
-                did_you_mean: nearest(name, self.specs().map(|spec| spec.name.as_str()))
+                did_you_mean: nearest(name, self.specs().iter().map(|spec| spec.name.as_str()))
                     .map(str::to_owned),
             }),
         }
     }
 
-    /// The limits of the operations that have one.
-    pub(crate) fn limits(&self) -> &[OperationLimit] {
-        &self.limits
-    }
-
     /// The specs of the operations that aren't hidden, by name.
-    pub(crate) fn specs(&self) -> impl Iterator<Item = &OperationSpec> {
-        self.operations.values().map(|operation| &operation.spec).filter(|spec| !spec.hidden)
+    pub(crate) fn specs(&self) -> Vec<Arc<OperationSpec>> {
+        let served = self.served.load();
+        let specs = served.values().map(|operation| &operation.spec);
+        specs.filter(|spec| !spec.hidden).cloned().collect()
     }
 }
 
 impl Operation {
+    /// Holds `input` against the schema.
+    pub(crate) fn check(&self, input: &Value) -> Result<(), RouterError> {
+        self.input
+            .check(input)
+            .map_err(|errors| RouterError::InvalidInput { operation: self.name.clone(), errors })
+    }
+
     /// Whether its handler has been seen to come back to the runtime promptly.
     pub(crate) fn is_prompt(&self) -> bool {
         self.habit.load(Ordering::Relaxed) == PROMPT

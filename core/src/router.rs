@@ -6,6 +6,8 @@
 
 mod cancel;
 mod error;
+mod handle;
+mod intercept;
 mod listing;
 mod owned;
 mod recovery;
@@ -29,17 +31,19 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 
 pub use self::error::{RouterError, StartError};
+pub use self::handle::RouterHandle;
 pub use self::owned::CancelOnDrop;
 pub(crate) use self::owned::Owned;
 use crate::admission::{Admission, Demand, Kind, Ticket, When};
 use crate::clock;
 use crate::config::JobsConfig;
+use crate::interceptor::Interceptor;
 use crate::job::{
     Caller, EventStream, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Log, Parent,
     Queued, Run, Source, Start, Wait,
 };
 use crate::operation::OperationSpec;
-use crate::plugin::{Health, Plugin};
+use crate::plugin::{Health, Plugin, Tasks};
 use crate::problem::{Code, Problem};
 use crate::registry::{Operation, Registry};
 use crate::store::{Accepted, Position, Store, StoreError};
@@ -59,8 +63,9 @@ pub struct Router {
 }
 
 struct Inner {
-    registry: Registry,
-    plugins: Vec<(&'static str, Arc<dyn Plugin>)>,
+    registry: Arc<Registry>,
+    /// In the order of their starts.
+    plugins: Vec<Running>,
     store: Arc<dyn Store>,
     config: JobsConfig,
     admission: Arc<Admission>,
@@ -71,6 +76,14 @@ struct Inner {
     tasks: TaskTracker,
     /// The server goes down: jobs that may be left to another process are left.
     left: CancellationToken,
+}
+
+/// A plugin that has started.
+struct Running {
+    name: &'static str,
+    plugin: Arc<dyn Plugin>,
+    interceptor: Option<Arc<dyn Interceptor>>,
+    tasks: Tasks,
 }
 
 /// What changes while the router lives.
@@ -194,7 +207,7 @@ impl Router {
     }
 
     /// The operations that are served, by name, without the hidden ones.
-    pub fn operations(&self) -> impl Iterator<Item = &OperationSpec> {
+    pub fn operations(&self) -> Vec<Arc<OperationSpec>> {
         self.inner.registry.specs()
     }
 
@@ -202,8 +215,8 @@ impl Router {
     ///
     /// # Errors
     /// [`RouterError::UnknownOperation`], also for a hidden one.
-    pub fn operation(&self, name: &str) -> Result<&OperationSpec, RouterError> {
-        self.inner.registry.find(name, true).map(|operation| &operation.spec)
+    pub fn operation(&self, name: &str) -> Result<Arc<OperationSpec>, RouterError> {
+        self.inner.registry.find(name, true).map(|operation| operation.spec.clone())
     }
 
     /// How many jobs there are.
@@ -212,17 +225,21 @@ impl Router {
     }
 
     /// Asks every plugin whether it can do its work, by the plugins' names. One that doesn't answer
-    /// within 10 s is unhealthy.
+    /// within 10 s is unhealthy, and so is one whose background task has panicked.
     pub async fn health(&self) -> Vec<(&'static str, Health)> {
-        let asked = self.inner.plugins.iter().map(|(name, plugin)| async move {
-            let health = AssertUnwindSafe(plugin.health()).catch_unwind();
-            let health = match timeout(PLUGIN_PATIENCE, health).await {
-                Ok(Ok(health)) => health,
-                Ok(Err(_)) => Health::Unhealthy("it panicked when it was asked".to_owned()),
-                Err(_) => Health::Unhealthy(format!("no answer within {PLUGIN_PATIENCE:?}")),
-            };
-            (*name, health)
-        });
+        let asked =
+            self.inner.plugins.iter().map(|Running { name, plugin, tasks, .. }| async move {
+                let health = AssertUnwindSafe(plugin.health()).catch_unwind();
+                let health = match timeout(PLUGIN_PATIENCE, health).await {
+                    Ok(Ok(Health::Healthy)) if tasks.has_panicked() => {
+                        Health::Unhealthy("one of its background tasks panicked".to_owned())
+                    }
+                    Ok(Ok(health)) => health,
+                    Ok(Err(_)) => Health::Unhealthy("it panicked when it was asked".to_owned()),
+                    Err(_) => Health::Unhealthy(format!("no answer within {PLUGIN_PATIENCE:?}")),
+                };
+                (*name, health)
+            });
         futures_util::future::join_all(asked).await
     }
 
@@ -233,11 +250,8 @@ impl Router {
         request: JobRequest,
         parent: Option<Parent>,
     ) -> Result<Routed, RouterError> {
-        let operation = self.inner.registry.find(&request.operation, request.is_clients())?.clone();
-        operation.input.check(&request.input).map_err(|errors| RouterError::InvalidInput {
-            operation: operation.name.clone(),
-            errors,
-        })?;
+        let operation = self.inner.registry.find(&request.operation, request.is_clients())?;
+        operation.check(&request.input)?;
         if let Some(parent) = &parent {
             check_calls(&operation, &parent.job)?;
         }
@@ -247,6 +261,7 @@ impl Router {
         {
             return self.existing(id, &request).await;
         }
+        self.ask_interceptors(&request, &operation).await?;
         let raw = to_raw_value(&request.input).map_err(|error| {
             StoreError::NotJson(format!("the input of `{}`", operation.name), error)
         })?;
@@ -276,6 +291,8 @@ impl Router {
         };
         record.started_at = is_begun.then_some(record.created_at);
         let log = Log::new(self.inner.config.max_log.as_u64());
+        #[cfg(feature = "testing")]
+        log.hold.set(request.hold_at);
         let job = Arc::new(Job::new(record, operation, parent, log));
         let input = is_begun.then(|| request.input.clone());
         let run = Run { input, wait, ticket, is_begun, queued: Queued::IfItWaits };
@@ -424,6 +441,19 @@ impl Router {
     /// The job has ended: from now on it's the store's.
     pub(crate) fn forget(&self, id: JobId) {
         self.lock().jobs.remove(&id);
+    }
+
+    /// Lets a job go on that a test has stand.
+    #[cfg(feature = "testing")]
+    pub(crate) fn release(&self, id: JobId) {
+        if let Some(job) = self.live(id) {
+            job.log.hold.set(None);
+        }
+    }
+
+    /// The operation called `name`, also if it's hidden.
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Operation>, RouterError> {
+        self.inner.registry.find(name, false)
     }
 
     fn live(&self, id: JobId) -> Option<Arc<Job>> {

@@ -94,10 +94,11 @@ impl Http {
             Ok(response) => response,
             Err(refusal) => refusal.into_response(),
         };
-        // No answer of an API is for a browser to guess about or to keep.
+        // No answer of an API is for a browser to guess about; or to keep, unless it says so.
         let headers = response.headers_mut();
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        let no_store = header::HeaderValue::from_static("no-store");
+        headers.entry(header::CACHE_CONTROL).or_insert(no_store);
         response
     }
 
@@ -119,8 +120,8 @@ impl Http {
             (Resource::Job, Method::GET) => self.show_job(&request, id).await,
             (Resource::Job, Method::DELETE) => self.cancel_job(id).await,
             (Resource::JobStream, Method::GET) => self.stream_job(&request, id).await,
-            (Resource::Operations, Method::GET) => Ok(self.list_operations()),
-            (Resource::Operation, Method::GET) => self.show_operation(id),
+            (Resource::Operations, Method::GET) => Ok(self.list_operations(&request)),
+            (Resource::Operation, Method::GET) => self.show_operation(&request, id),
             (Resource::Operation, Method::POST) => self.call_operation(request, id).await,
             (Resource::Health, Method::GET) => Ok(self.health().await),
             (Resource::Livez, Method::GET) => Ok(body::text("ok\n")),

@@ -31,6 +31,8 @@ struct RetryAttribute {
 pub(crate) struct PluginAttribute {
     pub(crate) name: LitStr,
     pub(crate) config: Option<Type>,
+    pub(crate) after: Vec<LitStr>,
+    pub(crate) is_interceptor: bool,
 }
 
 impl Parse for OperationAttribute {
@@ -181,7 +183,7 @@ impl RetryAttribute {
 
 impl Parse for PluginAttribute {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let (mut name, mut config) = (None, None);
+        let (mut name, mut config, mut after, mut is_interceptor) = (None, None, None, false);
         while !input.is_empty() {
             let key: Ident = input.parse()?;
             match key.to_string().as_str() {
@@ -193,9 +195,15 @@ impl Parse for PluginAttribute {
                     input.parse::<Token![=]>()?;
                     config = Some(input.parse()?);
                 }
+                "after" => {
+                    input.parse::<Token![=]>()?;
+                    after = Some(plugin_names(input)?);
+                }
+                "interceptor" => is_interceptor = true,
                 _ => {
                     let message = format!(
-                        "`{key}` is not an attribute of plugins; there are name and config"
+                        "`{key}` is not an attribute of plugins; there are name, config, after and \
+                         interceptor"
                     );
                     return Err(Error::new(key.span(), message));
                 }
@@ -208,8 +216,18 @@ impl Parse for PluginAttribute {
             let message = "a plugin has a name: `#[skep::plugin(name = \"hive\")]`";
             return Err(Error::new(input.span(), message));
         };
-        Ok(Self { name, config })
+        Ok(Self { name, config, after: after.unwrap_or_default(), is_interceptor })
     }
+}
+
+/// One plugin's name, or several in brackets.
+fn plugin_names(input: ParseStream<'_>) -> Result<Vec<LitStr>> {
+    if input.peek(LitStr) {
+        return Ok(vec![plugin_name(input.parse()?)?]);
+    }
+    let names;
+    syn::bracketed!(names in input);
+    names.parse_terminated(Parse::parse, Token![,])?.into_iter().map(plugin_name).collect()
 }
 
 fn plugin_name(name: LitStr) -> Result<LitStr> {

@@ -36,7 +36,8 @@ pub(crate) fn expand(attribute: &OperationAttribute, mut function: ItemFn) -> Re
                     package: ::skep::plugin::Package::new(
                         ::core::env!("CARGO_PKG_NAME"),
                         ::core::env!("CARGO_PKG_VERSION"),
-                    ),
+                    )
+                    .compiled_from(::core::env!("CARGO_MANIFEST_DIR")),
                     handler: || ::std::sync::Arc::new(#handler_type { spec: #handler_type::spec() }),
                 }
             }

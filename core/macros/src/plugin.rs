@@ -52,6 +52,10 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
         config.span() => ::skep::__private::config_schema::<#config>()
     };
     let (start, hooks) = (start(&block, &ty), hooks(&block, &ty));
+    let after = &attribute.after;
+    let interceptor = attribute
+        .is_interceptor
+        .then(|| quote_spanned!(ty.span() => let started = started.with_interceptor(plugin);));
     Ok(quote! {
         #block
 
@@ -70,19 +74,23 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
                     package: ::skep::plugin::Package::new(
                         ::core::env!("CARGO_PKG_NAME"),
                         ::core::env!("CARGO_PKG_VERSION"),
-                    ),
+                    )
+                    .compiled_from(::core::env!("CARGO_MANIFEST_DIR")),
+                    after: &[#(#after),*],
                     config_schema: || #config_schema,
                     specs: || ::std::vec![#(#handler_types::spec()),*],
                     start: |context| ::std::boxed::Box::pin(async move {
                         let context = context.typed::<#config>()?;
                         let plugin: ::std::sync::Arc<#ty> = ::std::sync::Arc::new(#start);
-                        ::core::result::Result::Ok(::skep::plugin::Started {
-                            handlers: ::std::vec![#(::std::sync::Arc::new(#handler_types {
-                                spec: #handler_types::spec(),
-                                plugin: plugin.clone(),
-                            })),*],
-                            plugin,
-                        })
+                        let handlers: ::std::vec::Vec<
+                            ::std::sync::Arc<dyn ::skep::operation::OperationHandler>
+                        > = ::std::vec![#(::std::sync::Arc::new(#handler_types {
+                            spec: #handler_types::spec(),
+                            plugin: plugin.clone(),
+                        })),*];
+                        let started = ::skep::plugin::Started::new(plugin.clone(), handlers);
+                        #interceptor
+                        ::core::result::Result::Ok(started)
                     }),
                 }
             }

@@ -30,7 +30,7 @@ fn granted(mut ticket: Ticket) -> Option<Place> {
 
 #[test]
 fn past_the_places_and_the_queue_a_job_is_refused() {
-    let admission = Admission::new(Limits { queued: 1, ..OPEN }, &[]);
+    let admission = Admission::new(Limits { queued: 1, ..OPEN });
     let first = admission.admit(own(Priority::Normal), When::Now).unwrap();
     let second = admission.admit(own(Priority::Normal), When::Now).unwrap();
     assert!(first.is_held() && !second.is_held());
@@ -44,7 +44,7 @@ fn past_the_places_and_the_queue_a_job_is_refused() {
 
 #[test]
 fn inputs_that_wait_are_bounded() {
-    let admission = Admission::new(OPEN, &[]);
+    let admission = Admission::new(OPEN);
     let large = Demand { input: 600, ..own(Priority::Normal) };
     let _running = admission.admit(large, When::Now).unwrap();
     let waiting = admission.admit(large, When::Now).unwrap();
@@ -55,7 +55,7 @@ fn inputs_that_wait_are_bounded() {
 
 #[test]
 fn every_priority_gets_its_share_and_none_is_starved() {
-    let admission = Admission::new(OPEN, &[]);
+    let admission = Admission::new(OPEN);
     let mut place = granted(admission.admit(own(Priority::Normal), When::Now).unwrap());
     let mut waiting: Vec<_> = (0..63)
         .map(|at| {
@@ -82,7 +82,8 @@ fn every_priority_gets_its_share_and_none_is_starved() {
 fn a_job_that_waits_for_its_operation_holds_no_place_of_the_server() {
     let limits = Limits { running: 2, ..OPEN };
     let narrow = OperationLimit { running: 1, queued: 1 };
-    let admission = Admission::new(limits, &[narrow]);
+    let admission = Admission::new(limits);
+    assert_eq!(admission.limit(&"narrow".into(), narrow), 0);
     let running = admission.admit(of(0), When::Now).unwrap();
     let waiting = admission.admit(of(0), When::Now).unwrap();
     assert!(admission.admit(own(Priority::Low), When::Now).unwrap().is_held());
@@ -94,7 +95,8 @@ fn a_job_that_waits_for_its_operation_holds_no_place_of_the_server() {
 #[test]
 fn a_called_job_goes_before_those_that_wait_for_the_server() {
     let narrow = OperationLimit { running: 1, queued: 10 };
-    let admission = Admission::new(OPEN, &[narrow]);
+    let admission = Admission::new(OPEN);
+    assert_eq!(admission.limit(&"narrow".into(), narrow), 0);
     let _caller = admission.admit(own(Priority::Normal), When::Now).unwrap();
     let _waiting = admission.admit(of(0), When::Now).unwrap();
     let first = granted(admission.admit(called(Some(0)), When::Now).unwrap());
@@ -107,7 +109,7 @@ fn a_called_job_goes_before_those_that_wait_for_the_server() {
 
 #[test]
 fn a_job_that_can_not_run_yet_takes_a_place_when_it_can() {
-    let admission = Admission::new(OPEN, &[]);
+    let admission = Admission::new(OPEN);
     let mut later = admission.admit(own(Priority::Normal), When::Later).unwrap();
     assert_eq!(admission.waiting(), 1);
     later.enqueue();
@@ -117,13 +119,13 @@ fn a_job_that_can_not_run_yet_takes_a_place_when_it_can() {
 
 #[test]
 fn a_job_that_was_accepted_before_is_never_refused() {
-    let admission = Admission::new(Limits { running: 0, queued: 0, ..OPEN }, &[]);
+    let admission = Admission::new(Limits { running: 0, queued: 0, ..OPEN });
     assert!(admission.admit(own(Priority::Normal), When::Again).is_ok());
 }
 
 #[test]
 fn whoever_goes_away_gives_back_what_it_had_claimed() {
-    let admission = Admission::new(OPEN, &[]);
+    let admission = Admission::new(OPEN);
     let held = admission.admit(own(Priority::Normal), When::Now).unwrap();
     let queued = admission.admit(own(Priority::Normal), When::Now).unwrap();
     let next = admission.admit(own(Priority::Normal), When::Now).unwrap();
@@ -138,7 +140,8 @@ fn whoever_goes_away_gives_back_what_it_had_claimed() {
 #[test]
 fn called_jobs_and_an_operations_own_ones_go_by_turns() {
     let narrow = OperationLimit { running: 1, queued: 10 };
-    let admission = Admission::new(Limits { running: 9, called: 9, ..OPEN }, &[narrow]);
+    let admission = Admission::new(Limits { running: 9, called: 9, ..OPEN });
+    assert_eq!(admission.limit(&"narrow".into(), narrow), 0);
     let mut place = granted(admission.admit(called(Some(0)), When::Now).unwrap());
     let mut waiting: Vec<_> = [called(Some(0)), of(0), called(Some(0)), of(0)]
         .map(|demand| (demand.kind, admission.admit(demand, When::Now).unwrap()))
@@ -151,4 +154,17 @@ fn called_jobs_and_an_operations_own_ones_go_by_turns() {
         place = granted(ticket);
     }
     assert_eq!(order, [false, true, false, true]);
+}
+
+#[test]
+fn an_operation_that_takes_anothers_place_shares_its_limit() {
+    let admission = Admission::new(Limits { running: 9, ..OPEN });
+    let name = "narrow".into();
+    let first = admission.limit(&name, OperationLimit { running: 1, queued: 10 });
+    let _running = admission.admit(of(first), When::Now).unwrap();
+    let waiting = admission.admit(of(first), When::Now).unwrap();
+    assert!(!waiting.is_held());
+    assert_eq!(admission.limit(&name, OperationLimit { running: 2, queued: 10 }), first);
+    let _second = granted(waiting).expect("there is a second place now");
+    assert!(!admission.admit(of(first), When::Now).unwrap().is_held());
 }

@@ -16,6 +16,7 @@ use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{OperationError, Result};
+use crate::interceptor::Extensions;
 use crate::job::event::{Event, Field, LogLevel, LogLine, Progress, write_data};
 use crate::job::log::Refused;
 use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Parent, Stop};
@@ -38,9 +39,9 @@ thread_local! {
 /// Cloning is cheap; a clone may be moved into a task or a thread that works for the job.
 #[derive(Clone)]
 pub struct JobContext {
-    pub(super) job: Arc<Job>,
+    pub(crate) job: Arc<Job>,
     pub(super) router: Router,
-    pub(super) attempt: Arc<Attempt>,
+    pub(crate) attempt: Arc<Attempt>,
 }
 
 /// One run of a job's handler.
@@ -51,6 +52,7 @@ pub(crate) struct Attempt {
     pub(crate) cancel: CancellationToken,
     pub(crate) deadline: Option<Instant>,
     kept: Mutex<Kept>,
+    extensions: Mutex<Extensions>,
 }
 
 /// What an attempt keeps for a later one, or was given by an earlier one.
@@ -63,7 +65,7 @@ struct Kept {
 
 impl Attempt {
     pub(crate) fn new(number: u32, cancel: CancellationToken, deadline: Option<Instant>) -> Self {
-        Self { number, cancel, deadline, kept: Mutex::default() }
+        Self { number, cancel, deadline, kept: Mutex::default(), extensions: Mutex::default() }
     }
 
     /// Whether nothing of this name has been counted yet; from now on something has.
@@ -91,6 +93,12 @@ impl Attempt {
         kept.sizes.insert(name.to_owned(), size);
         kept.total = total;
         true
+    }
+
+    /// What interceptors have given the handler.
+    pub(crate) fn extensions(&self) -> MutexGuard<'_, Extensions> {
+        // Only map operations run under the lock.
+        self.extensions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -128,6 +136,12 @@ impl JobContext {
     /// The router that runs the job: what is served and how many jobs there are.
     pub fn router(&self) -> &Router {
         &self.router
+    }
+
+    /// What an interceptor has given this attempt of the type `T`
+    /// ([`Execution::insert`](crate::Execution::insert)).
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.attempt.extensions().find()
     }
 
     /// Emits an event of the output: anything that serialises. Every reader gets it at once.
@@ -172,10 +186,11 @@ impl JobContext {
         let line = LogLine { level, message: message.into() };
         let pushed = self.push(Field::Log, &line);
         consume_budget().await;
-        match pushed? {
-            Some(data) => self.push_when_room(Field::Log, &data).await,
-            None => Ok(()),
+        if let Some(data) = pushed? {
+            self.push_when_room(Field::Log, &data).await?;
         }
+        self.stand().await;
+        Ok(())
     }
 
     /// Waits until the job is to stop: it was cancelled, ran out of time, or the server goes down.
@@ -287,10 +302,23 @@ impl JobContext {
     async fn settle(&self, field: Field, pushed: Result<Option<Vec<u8>>>) -> Result<()> {
         // Before all else, so that a loop that ignores errors comes back to the runtime, too.
         consume_budget().await;
-        let Some(data) = pushed? else { return Ok(()) };
+        if let Some(data) = pushed? {
+            tokio::select! {
+                pushed = self.push_when_room(field, &data) => pushed?,
+                () = self.attempt.cancel.cancelled() => return Err(stopping()),
+            }
+        }
+        self.stand().await;
+        Ok(())
+    }
+
+    /// Where a test has the job stand, it does; no test, no wait.
+    #[cfg_attr(not(feature = "testing"), allow(clippy::unused_async, reason = "for tests"))]
+    pub(super) async fn stand(&self) {
+        #[cfg(feature = "testing")]
         tokio::select! {
-            pushed = self.push_when_room(field, &data) => pushed,
-            () = self.attempt.cancel.cancelled() => Err(stopping()),
+            () = self.job.log.hold.passed(self.job.log.last_event()) => {}
+            () = self.attempt.cancel.cancelled() => {}
         }
     }
 

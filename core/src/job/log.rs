@@ -49,6 +49,8 @@ pub(crate) struct Log {
     /// A segment has been stored, or the log closed: emitters that waited have to look.
     stored: Notify,
     max_bytes: u64,
+    #[cfg(feature = "testing")]
+    pub(crate) hold: crate::testing::Hold,
 }
 
 struct State {
@@ -133,6 +135,8 @@ impl Log {
             pending: Notify::new(),
             stored: Notify::new(),
             max_bytes,
+            #[cfg(feature = "testing")]
+            hold: crate::testing::Hold::new(),
         }
     }
 

@@ -34,6 +34,9 @@ pub struct JobRequest {
     pub attached: bool,
     /// Who asks.
     pub caller: Caller,
+    /// The event at which a test has the job stand.
+    #[cfg(feature = "testing")]
+    pub(crate) hold_at: Option<u64>,
 }
 
 impl JobRequest {
@@ -48,6 +51,8 @@ impl JobRequest {
             idempotency_key: None,
             attached: false,
             caller: Caller::Server,
+            #[cfg(feature = "testing")]
+            hold_at: None,
         }
     }
 }
@@ -55,14 +60,16 @@ impl JobRequest {
 impl JobRequest {
     /// Whether someone outside asks.
     pub(crate) fn is_clients(&self) -> bool {
-        self.caller == Caller::Client
+        matches!(self.caller, Caller::Client(_))
     }
 
     /// The idempotency key with its caller's name before it: callers don't know of each other's.
     pub(crate) fn scoped_key(&self) -> Option<Arc<str>> {
         let key = self.idempotency_key.as_ref()?;
-        Some(match self.caller {
-            Caller::Client => format!("client/{key}").into(),
+        Some(match &self.caller {
+            Caller::Client(None) => format!("client/{key}").into(),
+            // A key has no blanks, so the last one ends the name.
+            Caller::Client(Some(name)) => format!("client {name} {key}").into(),
             Caller::Server => format!("server/{key}").into(),
             Caller::Job(id) => format!("{id}/{key}").into(),
         })
@@ -116,8 +123,9 @@ impl Priority {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Caller {
-    /// A program outside, over a protocol. It can't reach hidden operations.
-    Client,
+    /// A program outside, over a protocol, with its name if it's known by one. It can't reach hidden
+    /// operations.
+    Client(Option<Arc<str>>),
     /// Another job, by [`JobContext::call`](crate::JobContext::call).
     Job(JobId),
     /// The server itself, or the program that embeds the router.

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use crate::admission::Place;
 use crate::clock;
+use crate::interceptor::Execution;
 use crate::job::handler::{Handled, Running};
 use crate::job::live::{Job, Stop, until};
 use crate::job::outcome::end_data;
@@ -151,11 +152,14 @@ impl Job {
         place: Place,
         attempt: &Arc<Attempt>,
     ) -> Option<Result<Box<RawValue>, Problem>> {
-        let context = JobContext::new(self.clone(), router.clone(), attempt.clone());
-        let handler = self.operation.handler.clone();
+        let job = JobContext::new(self.clone(), router.clone(), attempt.clone());
+        let operation = self.operation.clone();
         let work = async move {
             let _place = place;
-            handler.handle(input, &context).await
+            let execution = Execution { job, operation, input };
+            let Execution { job, operation, input } = execution.prepare().await?;
+            job.stand().await;
+            operation.handler.handle(input, &job).await
         };
         let span = tracing::info_span!("job", id = %self.id, operation = %self.operation.name);
         let mut running = Running::start(&self.operation, span, work);
@@ -335,6 +339,7 @@ impl Job {
             error!(job = %self.id, "the store refused a job's end: {full}; asking again");
             sleep(STORE_RETRY.1).await;
         }
+        router.tell_interceptors(&record).await;
         // Who has read the end finds the job ended.
         self.change(|kept| *kept = record);
         self.log.finish(last);

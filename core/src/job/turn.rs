@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use crate::admission::{Place, Ticket};
+use crate::clock;
 use crate::job::JobState;
 use crate::job::live::{Job, Stop, until};
 use crate::router::Router;
@@ -141,7 +142,7 @@ impl Job {
 
 /// Sleeps until the clock shows `at`, even if the clock is set meanwhile.
 async fn sleep_until_clock(at: Timestamp) {
-    while let Ok(left) = Duration::try_from(at.duration_since(Timestamp::now()))
+    while let Ok(left) = Duration::try_from(at.duration_since(clock::system()))
         && !left.is_zero()
     {
         sleep(left.min(CLOCK_LOOK)).await;

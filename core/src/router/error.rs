@@ -29,6 +29,9 @@ pub enum RouterError {
         /// All that is wrong.
         errors: Vec<InputError>,
     },
+    /// An interceptor refused the job.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
     /// As many jobs wait as may.
     #[error("too many jobs wait already to take one more of `{operation}`")]
     TooManyJobs {
@@ -64,6 +67,7 @@ impl RouterError {
     /// What a client is told.
     pub fn problem(&self) -> Problem {
         let code = match self {
+            Self::Refused(problem) => return problem.clone(),
             Self::UnknownOperation { .. } => Code::UnknownOperation,
             Self::InvalidInput { .. } => Code::InvalidInput,
             Self::TooManyJobs { .. } => Code::TooManyJobs,
@@ -96,6 +100,7 @@ impl RouterError {
     /// When the same request may do better, if that is a matter of time.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::Refused(problem) => problem.retry_after(),
             Self::TooManyJobs { retry_after, .. } => Some(*retry_after),
             Self::Store(_) | Self::ShuttingDown => Some(Duration::from_secs(5)),
             _ => None,
@@ -123,6 +128,23 @@ pub enum StartError {
         /// The other one.
         second: Package,
     },
+    /// Plugins start after each other in a circle.
+    #[error("plugins start after each other in a circle: {0}; take one `after` out")]
+    PluginCycle(String),
+    /// A pattern of operations that are not to be served names none that could be.
+    #[error(
+        "[operations] deny: no operation of this server is called `{pattern}`{}",
+        hint(.did_you_mean.as_deref())
+    )]
+    DeniesNothing {
+        /// The pattern.
+        pattern: String,
+        /// The nearest operation's name, if one is near.
+        did_you_mean: Option<String>,
+    },
+    /// More than one thing is wrong, each of which is told.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<StartError>),
     /// Two crates have a plugin of the same name.
     #[error(
         "plugin `{name}` is registered twice, by {first} and by {second}: leave one of the two \

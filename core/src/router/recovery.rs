@@ -30,14 +30,14 @@ impl Router {
                 break;
             }
             for job in claimed {
-                let Ok(operation) = self.inner.registry.find(&job.record.operation, false) else {
+                let Ok(operation) = self.find(&job.record.operation) else {
                     warn!(
                         job = %job.record.id, operation = %job.record.operation,
                         "a job is left as it is: its operation isn't served here"
                     );
                     continue;
                 };
-                match self.take_over(operation.clone(), job) {
+                match self.take_over(operation, job) {
                     Fate::RunsAgain => again += 1,
                     Fate::Ends => ended += 1,
                 }

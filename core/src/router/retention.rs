@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::error;
 
+use crate::clock;
 use crate::config::JobsConfig;
 use crate::router::Inner;
 use crate::store::{Retention, Sweep};
@@ -36,6 +37,6 @@ async fn sweep(inner: &Arc<Inner>) {
 
 fn retention(config: &JobsConfig) -> Retention {
     // A retention that goes back beyond the calendar keeps everything.
-    let ended_since = Timestamp::now().checked_sub(config.retention).unwrap_or(Timestamp::MIN);
+    let ended_since = clock::system().checked_sub(config.retention).unwrap_or(Timestamp::MIN);
     Retention { ended_since, max_jobs: config.max_kept, max_bytes: config.max_stored.as_u64() }
 }

@@ -1,7 +1,6 @@
 //! A router's shutdown: no new jobs, an end for those that run, then the plugins.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,8 +8,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::job::Stop;
-use crate::plugin::Plugin;
-use crate::router::{PLUGIN_PATIENCE, Phase, Router};
+use crate::router::{PLUGIN_PATIENCE, Phase, Router, Running};
 
 /// How long the store may take to keep the ends of the jobs that are interrupted.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
@@ -30,7 +28,7 @@ impl Router {
     /// their first reader, if they can't be left, at once.
     ///
     /// It's done at the latest `drain`, `jobs.cancel_grace` and 10 s for the store and for each
-    /// plugin from now. A second call may cut the drain short; it doesn't shut a plugin down twice.
+    /// plugin and its background tasks from now. A second call may cut the drain short; it doesn't shut a plugin down twice.
     pub async fn shutdown(&self, drain: Duration) {
         {
             let mut live = self.lock();
@@ -78,8 +76,9 @@ impl Router {
 }
 
 /// Shuts `plugins` down, the last one first.
-pub(crate) async fn shut_down(plugins: &[(&'static str, Arc<dyn Plugin>)]) {
-    for (name, plugin) in plugins.iter().rev() {
+pub(super) async fn shut_down(plugins: &[Running]) {
+    for Running { name, plugin, tasks, .. } in plugins.iter().rev() {
+        tasks.stop(PLUGIN_PATIENCE).await;
         let shutdown = AssertUnwindSafe(plugin.shutdown()).catch_unwind();
         match timeout(PLUGIN_PATIENCE, shutdown).await {
             Ok(Ok(())) => {}

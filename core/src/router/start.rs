@@ -1,5 +1,6 @@
 //! A router's start: from what is linked to what is served.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,20 +10,26 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::info;
 
 use crate::admission::{Admission, Limits};
 use crate::config::{Config, JobsConfig};
-use crate::plugin::{Linked, Plugin, PluginContext, PluginRegistration, Started};
-use crate::registry::Registry;
+use crate::plugin::{
+    Linked, OperationSet, PluginContext, PluginRegistration, Server, Started, Tasks, in_order,
+};
+use crate::registry::{Owner, Registry};
 use crate::router::retention::sweep_forever;
 use crate::router::shutdown::shut_down;
-use crate::router::{Inner, MAX_DEPTH, Router, StartError};
-use crate::schema::InputSchema;
+use crate::router::{Inner, MAX_DEPTH, PLUGIN_PATIENCE, Router, RouterHandle, Running, StartError};
+use crate::schema::{InputError, InputSchema};
 use crate::store::{Documents, Store};
 use crate::suggest::nearest;
 
 /// How long a plugin's start may take.
 const START_PATIENCE: Duration = Duration::from_mins(1);
+
+/// The key of a plugin's table that isn't the plugin's own.
+const ENABLED: &str = "enabled";
 
 impl Router {
     /// Starts the plugins of `linked` in their order, serves their operations, and goes on with the
@@ -38,18 +45,26 @@ impl Router {
         linked: Linked,
         store: Arc<dyn Store>,
     ) -> Result<Self, StartError> {
-        check_plugins(&config, &linked)?;
-        let mut plugins: Vec<(&'static str, Arc<dyn Plugin>)> = Vec::new();
-        let registry = match start_all(&config, &linked, &store, &mut plugins).await {
-            Ok(registry) => registry,
-            Err(error) => {
-                shut_down(&plugins).await;
-                return Err(error);
-            }
+        let selected = select(&config, &linked)?;
+        let admission = Admission::new(limits(&config.jobs));
+        let (denied, max_queued) = (&config.operations.deny, config.jobs.max_queued);
+        let registry = Arc::new(Registry::new(denied, admission.clone(), max_queued));
+        let handle = RouterHandle::default();
+        let mut starting = Starting {
+            config: &config,
+            store: &store,
+            registry: &registry,
+            router: &handle,
+            plugins: Vec::new(),
         };
+        if let Err(error) = starting.start_all(&linked, selected).await {
+            shut_down(&starting.plugins).await;
+            return Err(error);
+        }
+        let plugins = starting.plugins;
         let router = Self {
             inner: Arc::new(Inner {
-                admission: Admission::new(limits(&config.jobs), registry.limits()),
+                admission,
                 registry,
                 plugins,
                 store,
@@ -64,6 +79,7 @@ impl Router {
             router.shutdown(Duration::ZERO).await;
             return Err(error);
         }
+        handle.set(&router);
         tokio::spawn(sweep_forever(Arc::downgrade(&router.inner)));
         Ok(router)
     }
@@ -80,11 +96,13 @@ fn limits(jobs: &JobsConfig) -> Limits {
     }
 }
 
-/// What can be known to be wrong before anything has started.
-fn check_plugins(config: &Config, linked: &Linked) -> Result<(), StartError> {
+/// The plugins that are to run, in the order of their starts, with their tables. Fails with all that
+/// can be known to be wrong before anything has started.
+fn select(config: &Config, linked: &Linked) -> Result<Vec<Selected>, StartError> {
+    let mut errors = Vec::new();
     for (at, second) in linked.plugins.iter().enumerate() {
         if let Some(first) = linked.plugins[..at].iter().find(|first| first.name == second.name) {
-            return Err(StartError::DuplicatePlugin {
+            errors.push(StartError::DuplicatePlugin {
                 name: second.name,
                 first: first.package,
                 second: second.package,
@@ -94,63 +112,139 @@ fn check_plugins(config: &Config, linked: &Linked) -> Result<(), StartError> {
     let names = || linked.plugins.iter().map(|plugin| plugin.name);
     for name in config.plugins.keys() {
         if !names().any(|known| known == name) {
-            return Err(StartError::UnknownPlugin {
+            errors.push(StartError::UnknownPlugin {
                 name: name.clone(),
                 did_you_mean: nearest(name, names()).map(str::to_owned),
             });
         }
     }
-    linked.plugins.iter().try_for_each(|plugin| check_config(plugin, &table(config, plugin)))
-}
-
-fn check_config(plugin: &PluginRegistration, table: &Value) -> Result<(), StartError> {
-    let failed =
-        |reason| StartError::PluginFailed { plugin: plugin.name, package: plugin.package, reason };
-    let schema = InputSchema::compile(&(plugin.config_schema)()).map_err(failed)?;
-    schema.check(table).map_err(|errors| StartError::InvalidConfig { plugin: plugin.name, errors })
-}
-
-/// A plugin's table; an empty one if the configuration has none.
-fn table(config: &Config, plugin: &PluginRegistration) -> Value {
-    config.plugins.get(plugin.name).cloned().unwrap_or_else(|| json!({}))
-}
-
-/// Starts the plugins one by one, so that `started` has those to shut down when one fails.
-async fn start_all(
-    config: &Config,
-    linked: &Linked,
-    store: &Arc<dyn Store>,
-    started: &mut Vec<(&'static str, Arc<dyn Plugin>)>,
-) -> Result<Registry, StartError> {
-    let mut registry = Registry::default();
-    let max_queued = config.jobs.max_queued;
-    for operation in &linked.operations {
-        registry.add((operation.handler)(), operation.package, max_queued)?;
+    let mut selected = Vec::new();
+    match in_order(&linked.plugins) {
+        Ok(plugins) => {
+            for plugin in plugins {
+                match Selected::read(plugin, config.plugins.get(plugin.name)) {
+                    Ok(plugin) => selected.push(plugin),
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        Err(error) => errors.push(error),
     }
-    for registration in &linked.plugins {
-        let Started { plugin, handlers } = start(config, registration, store).await?;
-        started.push((registration.name, plugin));
-        for handler in handlers {
-            registry.add(handler, registration.package, max_queued)?;
+    match errors.len() {
+        0 => Ok(selected),
+        1 => Err(errors.remove(0)),
+        _ => Err(StartError::Several(errors)),
+    }
+}
+
+/// A plugin and its table of the configuration.
+struct Selected {
+    plugin: &'static PluginRegistration,
+    is_enabled: bool,
+    table: Value,
+}
+
+impl Selected {
+    /// Takes out of the plugin's table what isn't the plugin's own, and checks the rest.
+    fn read(
+        plugin: &'static PluginRegistration,
+        table: Option<&Value>,
+    ) -> Result<Self, StartError> {
+        let failed = |reason| StartError::PluginFailed {
+            plugin: plugin.name,
+            package: plugin.package,
+            reason,
+        };
+        let mut table = table.cloned().unwrap_or_else(|| json!({}));
+        let enabled = table.as_object_mut().and_then(|table| table.remove(ENABLED));
+        let schema = InputSchema::compile(&(plugin.config_schema)()).map_err(failed)?;
+        let mut errors = schema.check(&table).err().unwrap_or_default();
+        let is_enabled = match enabled {
+            None => true,
+            Some(Value::Bool(is_enabled)) => is_enabled,
+            Some(_) => {
+                errors.push(InputError::new(format!("/{ENABLED}"), "is true or false"));
+                false
+            }
+        };
+        if errors.is_empty() {
+            return Ok(Self { plugin, is_enabled, table });
+        }
+        Err(StartError::InvalidConfig { plugin: plugin.name, errors })
+    }
+}
+
+/// A start that is under way: what the plugins are given, and those that have started.
+struct Starting<'a> {
+    config: &'a Config,
+    store: &'a Arc<dyn Store>,
+    registry: &'a Arc<Registry>,
+    router: &'a RouterHandle,
+    /// Those to shut down when a later one fails.
+    plugins: Vec<Running>,
+}
+
+impl Starting<'_> {
+    async fn start_all(
+        &mut self,
+        linked: &Linked,
+        selected: Vec<Selected>,
+    ) -> Result<(), StartError> {
+        self.registry.add(Owner::Program, linked.handlers.iter().cloned())?;
+        for operation in &linked.operations {
+            self.registry.add(Owner::Linked(operation.package), [(operation.handler)()])?;
+        }
+        for Selected { plugin, is_enabled, table } in selected {
+            if is_enabled {
+                self.start(plugin, table).await?;
+                continue;
+            }
+            info!("plugin `{}` is linked, and not enabled", plugin.name);
+            // Who denies what isn't even there has made no mistake.
+            for spec in (plugin.specs)() {
+                self.registry.denies(&spec.name);
+            }
+        }
+        match self.registry.idle_denial() {
+            None => Ok(()),
+            Some(pattern) => {
+                let specs = self.registry.specs();
+                let near = nearest(&pattern, specs.iter().map(|spec| spec.name.as_str()));
+                let did_you_mean = near.map(str::to_owned);
+                Err(StartError::DeniesNothing { pattern, did_you_mean })
+            }
         }
     }
-    Ok(registry)
-}
 
-async fn start(
-    config: &Config,
-    plugin: &PluginRegistration,
-    store: &Arc<dyn Store>,
-) -> Result<Started, StartError> {
-    let data_dir = config.data_dir.join(plugin.name);
-    let documents = Documents::new(store.clone(), plugin.name);
-    let context = PluginContext::new(table(config, plugin), data_dir, documents);
-    let starting = std::panic::AssertUnwindSafe((plugin.start)(context)).catch_unwind();
-    let reason = match timeout(START_PATIENCE, starting).await {
-        Ok(Ok(Ok(started))) => return Ok(started),
-        Ok(Ok(Err(error))) => error.to_string(),
-        Ok(Err(_)) => "it panicked".to_owned(),
-        Err(_) => format!("it took longer than {START_PATIENCE:?}"),
-    };
-    Err(StartError::PluginFailed { plugin: plugin.name, package: plugin.package, reason })
+    async fn start(
+        &mut self,
+        registration: &'static PluginRegistration,
+        table: Value,
+    ) -> Result<(), StartError> {
+        let &PluginRegistration { name, package, .. } = registration;
+        let tasks = Tasks::new(name);
+        let server = Server {
+            data_dir: self.config.data_dir.join(name),
+            documents: Documents::new(self.store.clone(), name),
+            operations: OperationSet {
+                registry: self.registry.clone(),
+                owner: Owner::Set(name, package),
+            },
+            router: self.router.clone(),
+            tasks: tasks.clone(),
+        };
+        let context = PluginContext::new(table, server);
+        let starting = AssertUnwindSafe((registration.start)(context)).catch_unwind();
+        let reason = match timeout(START_PATIENCE, starting).await {
+            Ok(Ok(Ok(Started { plugin, handlers, interceptor }))) => {
+                self.plugins.push(Running { name, plugin, interceptor, tasks });
+                return self.registry.add(Owner::Linked(package), handlers);
+            }
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(_)) => "it panicked".to_owned(),
+            Err(_) => format!("it took longer than {START_PATIENCE:?}"),
+        };
+        tasks.stop(PLUGIN_PATIENCE).await;
+        Err(StartError::PluginFailed { plugin: name, package, reason })
+    }
 }

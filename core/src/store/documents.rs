@@ -258,7 +258,7 @@ impl Documents {
     ) -> Result<u64, StoreError> {
         let mut put = self.change(key, value, expected)?;
         // A time beyond what the calendar has is never.
-        put.expires_at = Timestamp::now().checked_add(ttl).ok().map(clock::kept);
+        put.expires_at = clock::system().checked_add(ttl).ok().map(clock::kept);
         self.store.put_document(&put).await
     }
 

@@ -7,10 +7,10 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use self::documents::MemoryDocuments;
+use crate::clock;
 use crate::job::{JobId, JobRecord, JobState, JobSummary};
 use crate::store::{
     Accepted, Claimed, IDEMPOTENCY_KEY_TTL, JobQuery, Position, Retention, Segment, Store,
@@ -117,7 +117,7 @@ impl Jobs {
     fn keyed(&self, key: &str) -> Option<JobId> {
         let id = *self.by_key.get(key)?;
         let accepted = self.by_id.get(&id)?.record.created_at;
-        (accepted + IDEMPOTENCY_KEY_TTL > Timestamp::now()).then_some(id)
+        (accepted + IDEMPOTENCY_KEY_TTL > clock::system()).then_some(id)
     }
 
     /// Forgets ended jobs until `more` bytes fit into `capacity`. Returns whether they do.
@@ -351,7 +351,7 @@ mod tests {
         }
         assert_eq!(store.lock().used, RECORD_COST + 4 + 1_000 + 12);
         job.state = JobState::Cancelled;
-        job.ended_at = Some(Timestamp::now());
+        job.ended_at = Some(clock::system());
         for _ in 0..2 {
             store.end(&job, vec![segment.clone()]).await.unwrap();
         }

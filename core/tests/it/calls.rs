@@ -144,12 +144,12 @@ async fn a_called_jobs_events_can_be_read() {
 async fn hidden_operations_are_for_calls_only() {
     let router = router().await;
     let mut request = JobRequest::new("secret", json!({}));
-    request.caller = skep::job::Caller::Client;
+    request.caller = skep::job::Caller::Client(None);
     let refused = router.create_job(request).await.unwrap_err().problem();
     assert!(refused.is(Code::UnknownOperation));
     assert!(refused.extensions.is_empty(), "{refused:?}");
     assert!(router.operation("secret").is_err());
-    assert!(router.operations().all(|spec| spec.name != "secret"));
+    assert!(router.operations().iter().all(|spec| spec.name != "secret"));
     let input = json!({ "operation_name": "secret" });
     assert_eq!(within(router.call("relay", input)).await.unwrap(), "found");
 }
@@ -244,13 +244,14 @@ static NEST: PluginRegistration = PluginRegistration {
     name: "nest",
     summary: "",
     package: Package::new("nest", "1.0.0"),
+    after: &[],
     config_schema: || json!({ "type": "object" }),
     specs: Vec::new,
     start: |_| {
         Box::pin(async {
             let nest =
                 |depth| Arc::new(Nest(depth, OperationSpec::new(format!("nest_{depth}"), ""))) as _;
-            Ok(Started { plugin: Arc::new(NestPlugin), handlers: (0..=16).map(nest).collect() })
+            Ok(Started::new(Arc::new(NestPlugin), (0..=16).map(nest).collect()))
         })
     },
 };

@@ -15,7 +15,7 @@ use crate::support::{end, router};
 fn keyed(input: Value) -> JobRequest {
     let mut request = JobRequest::new("echo", input);
     request.idempotency_key = Some("order-7".to_owned());
-    request.caller = Caller::Client;
+    request.caller = Caller::Client(None);
     request
 }
 

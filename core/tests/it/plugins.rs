@@ -38,6 +38,7 @@ const fn scripted(name: &'static str, start: StartFn) -> PluginRegistration {
         name,
         summary: "",
         package: Package::new(name, "1.2.3"),
+        after: &[],
         config_schema: || json!({ "type": "object" }),
         specs: Vec::new,
         start,
@@ -63,7 +64,7 @@ async fn start(name: &'static str, cx: PluginContext<Value>) -> Result<Started> 
         "fail" => Err(OperationError::message("the disk is on fire")),
         "panic at start" => panic!("a bug"),
         "hang at start" => std::future::pending().await,
-        _ => Ok(Started { plugin: Arc::new(Scripted { name, key, does }), handlers: vec![] }),
+        _ => Ok(Started::new(Arc::new(Scripted { name, key, does }), vec![])),
     }
 }
 
@@ -119,6 +120,35 @@ async fn plugins_start_in_order_and_shut_down_in_reverse() {
     assert_eq!(journal("order"), json!([all, down].concat()));
     router.shutdown(Duration::ZERO).await;
     assert_eq!(journal("order").as_array().unwrap().len(), 6, "each is shut down once");
+}
+
+static IN_A_CIRCLE: PluginRegistration =
+    PluginRegistration { after: &["b-name"], ..scripted("a-name", |_| unreachable!()) };
+static THE_OTHER: PluginRegistration =
+    PluginRegistration { after: &["a-name"], ..scripted("b-name", |_| unreachable!()) };
+
+#[tokio::test]
+async fn a_plugin_starts_after_those_that_it_names() {
+    static LATE: PluginRegistration = PluginRegistration {
+        after: &["third", "absent"],
+        ..scripted("a-name", |cx| Box::pin(start("a-name", cx)))
+    };
+    let mut config = Config::default();
+    for name in ["a-name", "third"] {
+        config.plugins.insert(name.to_owned(), json!({ "key": "after" }));
+    }
+    start_linked(config, &[&LATE, &THIRD], &[]).await.unwrap();
+    assert_eq!(journal("after"), json!(["start third", "start a-name"]));
+}
+
+#[tokio::test]
+async fn plugins_that_start_after_each_other_are_refused() {
+    let error = start_linked(Config::default(), &[&IN_A_CIRCLE, &THE_OTHER], &[]).await;
+    assert_eq!(
+        error.err().unwrap().to_string(),
+        "plugins start after each other in a circle: a-name -> b-name -> a-name; take one `after` \
+         out"
+    );
 }
 
 #[tokio::test(start_paused = true)]

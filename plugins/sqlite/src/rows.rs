@@ -67,13 +67,17 @@ pub(crate) fn error_code(state: &JobState) -> Option<&str> {
     }
 }
 
-/// The name of a caller's kind.
-pub(crate) fn caller_name(caller: &Caller) -> &'static str {
+/// What stands before a client's name.
+const NAMED_CLIENT: &str = "client ";
+
+/// A caller as the database has it; of a job its id has a column of its own.
+pub(crate) fn caller_name(caller: &Caller) -> Cow<'static, str> {
     match caller {
-        Caller::Server => "server",
-        Caller::Job(_) => "job",
+        Caller::Server => "server".into(),
+        Caller::Job(_) => "job".into(),
+        Caller::Client(Some(name)) => format!("{NAMED_CLIENT}{name}").into(),
         // A kind that isn't known here gets the fewest rights.
-        _ => "client",
+        _ => "client".into(),
     }
 }
 
@@ -128,9 +132,12 @@ pub(crate) fn summary(row: &Row<'_>) -> Result<JobRecord, Failure> {
         name => return Err(unknown(row, "priority", name)),
     };
     record.caller = match row.get_ref(7)?.as_str() {
-        Ok("client") => Caller::Client,
+        Ok("client") => Caller::Client(None),
         Ok("job") => Caller::Job(id(row, 8)?),
         Ok("server") => Caller::Server,
+        Ok(name) if name.starts_with(NAMED_CLIENT) => {
+            Caller::Client(Some(name[NAMED_CLIENT.len()..].into()))
+        }
         name => return Err(unknown(row, "caller", name)),
     };
     record.created_at = time(row, 9)?.unwrap_or_default();

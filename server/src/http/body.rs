@@ -1,5 +1,6 @@
 //! Bodies of answers: JSON, and a job's events.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use http_body_util::Full;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use skep::job::FrameReader;
@@ -57,8 +58,12 @@ impl HttpBody for Body {
 
 /// `value` as JSON.
 pub(crate) fn json_bytes(value: &impl Serialize) -> Body {
+    Body::Whole(Full::new(to_json(value).into()))
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
     match serde_json::to_vec(value) {
-        Ok(bytes) => Body::Whole(Full::new(bytes.into())),
+        Ok(bytes) => bytes,
         Err(error) => unreachable!("what the server answers with always serialises: {error}"),
     }
 }
@@ -66,6 +71,33 @@ pub(crate) fn json_bytes(value: &impl Serialize) -> Body {
 /// An answer of `status` with `value` as JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     with_type(status, json_bytes(value), "application/json")
+}
+
+/// An answer with `value` as JSON, which the client may keep and ask for anew by its tag; without it
+/// if the client's is still the same (RFC 9110, 13.1.2).
+pub(crate) fn tagged_json(request: &HeaderMap, value: &impl Serialize) -> Response<Body> {
+    let bytes = to_json(value);
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&bytes);
+    let tag = format!("\"{:016x}\"", hasher.finish());
+    let is_known = request
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|tags| tags.to_str().ok())
+        .flat_map(|tags| tags.split(','))
+        .map(|known| known.trim())
+        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag);
+    let mut response = if is_known {
+        empty(StatusCode::NOT_MODIFIED)
+    } else {
+        with_type(StatusCode::OK, Body::Whole(Full::new(bytes.into())), "application/json")
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    response
 }
 
 /// An answer of plain text.

@@ -36,7 +36,7 @@ impl Http {
     /// `POST /v1/jobs`.
     pub(crate) async fn create_job(&self, request: Request<Incoming>) -> Answer {
         let mut job = JobRequest::new(String::new(), Value::Null);
-        job.caller = Caller::Client;
+        job.caller = Caller::Client(None);
         job_headers::read(request.headers(), &mut job)?;
         (job.operation, job.input) = split(self.json_body(request).await?)?;
         let job = self.router.create_job(job).await?;

@@ -15,15 +15,16 @@ use crate::http::request::invalid_header;
 use crate::http::{Answer, Http, job_headers};
 
 impl Http {
-    /// `GET /v1/operations`.
-    pub(crate) fn list_operations(&self) -> Response<Body> {
-        let operations: Vec<_> = self.router.operations().collect();
-        body::json(StatusCode::OK, &json!({ "operations": operations }))
+    /// `GET /v1/operations`. Clients that keep it ask by its `ETag` whether it has changed.
+    pub(crate) fn list_operations(&self, request: &Request<Incoming>) -> Response<Body> {
+        let operations = self.router.operations();
+        let operations: Vec<_> = operations.iter().map(|spec| &**spec).collect();
+        body::tagged_json(request.headers(), &json!({ "operations": operations }))
     }
 
     /// `GET /v1/operations/{name}`.
-    pub(crate) fn show_operation(&self, name: &str) -> Answer {
-        Ok(body::json(StatusCode::OK, self.router.operation(name)?))
+    pub(crate) fn show_operation(&self, request: &Request<Incoming>, name: &str) -> Answer {
+        Ok(body::tagged_json(request.headers(), &*self.router.operation(name)?))
     }
 
     /// `POST /v1/operations/{name}`: a job that belongs to this request, and is cancelled when the
@@ -31,7 +32,7 @@ impl Http {
     /// what it then gets, and others may wait for the same job.
     pub(crate) async fn call_operation(&self, request: Request<Incoming>, name: &str) -> Answer {
         let mut job = JobRequest::new(name, Value::Null);
-        job.caller = Caller::Client;
+        job.caller = Caller::Client(None);
         job_headers::read(request.headers(), &mut job)?;
         if let Start::At(_) = job.start {
             let detail = "this request waits for the job's end; POST /v1/jobs makes one that starts \

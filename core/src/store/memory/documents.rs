@@ -5,8 +5,8 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 
+use crate::clock;
 use crate::store::{
     Change, Changes, Document, DocumentStore, Expected, Feed, MemoryStore, PutDocument, StoreError,
 };
@@ -28,7 +28,7 @@ struct Kept {
 impl Kept {
     /// Forgets the documents whose time is over.
     fn expire(&mut self, feed: &Feed) {
-        let now = Timestamp::now();
+        let now = clock::system();
         self.documents.retain(|(namespace, key), document| {
             let stays = document.expires_at.is_none_or(|at| at > now);
             if !stays {

@@ -52,7 +52,12 @@ pub(super) fn assorted() -> Vec<JobRecord> {
     let mut jobs: Vec<_> = inputs.map(|input| JobRecord::new("echo", raw(input))).into();
     jobs.push(JobRecord::new("naïve_операция", raw(format!("{{\"ключ\":{number}}}"))));
     jobs.push(JobRecord::new("large", text_of(1 << 20)));
-    for caller in [Caller::Client, Caller::Server, Caller::Job(JobId::new())] {
+    for caller in [
+        Caller::Client(None),
+        Caller::Client(Some("Ada, at home".into())),
+        Caller::Server,
+        Caller::Job(JobId::new()),
+    ] {
         jobs.push(JobRecord { caller, ..job() });
     }
     for priority in Priority::ALL {

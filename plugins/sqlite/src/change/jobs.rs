@@ -46,7 +46,7 @@ impl Change for Accept {
                 job.attempt,
                 job.crashes,
                 job.priority.as_str(),
-                caller_name(&job.caller),
+                &*caller_name(&job.caller),
                 job.parent().as_ref().map(JobId::as_bytes),
                 micros(job.created_at),
                 job.run_at.map(micros),

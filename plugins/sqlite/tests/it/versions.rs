@@ -83,7 +83,7 @@ async fn assert_kept(store: &SqliteStore, jobs: &[Old]) {
         let job = store.job(old.id).await.unwrap().expect("the job is kept");
         assert_eq!((job.attempt, job.crashes), (2, 1));
         assert_eq!((job.input.get(), &*job.operation), ("{ }", "echo"));
-        assert_eq!((job.priority, job.caller), (Priority::High, Caller::Client));
+        assert_eq!((job.priority, job.caller), (Priority::High, Caller::Client(None)));
         assert_eq!(job.created_at, Timestamp::from_microsecond(number).unwrap());
         assert_eq!(job.timeout.unwrap().as_millis(), 1_500);
         assert_eq!((job.attached, job.idempotency_key), (false, None));

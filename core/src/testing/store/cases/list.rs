@@ -29,7 +29,7 @@ async fn in_every_state(store: &TestStore) -> Vec<JobRecord> {
     for number in 0..60 {
         let mut job = JobRecord { operation: ["echo", "echo_2"][number % 2].into(), ..job() };
         job.caller = match number % 5 {
-            0 => Caller::Client,
+            0 => Caller::Client(None),
             1 | 2 => Caller::Job(parents[0]),
             3 => Caller::Job(parents[1]),
             _ => Caller::Server,
