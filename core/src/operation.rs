@@ -37,6 +37,9 @@ pub struct OperationSpec {
     /// What a user must know beyond the summary; empty if nothing.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// If it's not to be used any more: what to use instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<String>,
     /// The JSON Schema (2020-12) of the input, an object.
     pub input_schema: Value,
     /// The JSON Schema of the result.
@@ -62,6 +65,7 @@ impl OperationSpec {
             name: name.into(),
             summary: summary.into(),
             description: String::new(),
+            deprecated: None,
             input_schema: serde_json::json!({ "type": "object" }),
             output_schema: Value::Bool(true),
             emits_schema: None,

@@ -1,5 +1,6 @@
 //! JSON Schemas: made from Rust types, and held against inputs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jsonschema::error::{ValidationError, ValidationErrorKind};
@@ -7,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::suggest::nearest;
 
@@ -21,6 +22,7 @@ const MAX_DETAIL: usize = 300;
 pub fn input_schema<T: JsonSchema>() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(bound_integers))
+        .with_transform(RecursiveTransform(name_aliases))
         .into_generator()
         .into_root_schema_for::<T>();
     // The name of a Rust type that most authors never wrote.
@@ -32,6 +34,7 @@ pub fn input_schema<T: JsonSchema>() -> Value {
 pub fn output_schema<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12()
         .for_serialize()
+        .with_transform(RecursiveTransform(forget_aliases))
         .into_generator()
         .into_root_schema_for::<T>()
         .to_value()
@@ -49,6 +52,53 @@ fn bound_integers(schema: &mut Schema) {
     };
     schema.ensure_object().entry("minimum").or_insert(minimum);
     schema.ensure_object().entry("maximum").or_insert(maximum);
+}
+
+/// What the macros say of a field's former names.
+const ALIASES: &str = "x-aliases";
+
+/// Gives each field that serde takes by a former name a property of that name, which is deprecated,
+/// and has one of the names given at most, or exactly one where the field is required.
+fn name_aliases(schema: &mut Schema) {
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let mut former = Vec::new();
+    for (name, property) in properties.iter_mut() {
+        let aliases = property.as_object_mut().and_then(|property| property.remove(ALIASES));
+        for alias in aliases.iter().flat_map(|aliases| aliases.as_array()).flatten() {
+            let alias = alias.as_str().unwrap_or_default().to_owned();
+            let mut property = property.clone();
+            if let Some(property) = property.as_object_mut() {
+                property.insert("description".to_owned(), format!("Now called `{name}`.").into());
+                property.insert("deprecated".to_owned(), true.into());
+            }
+            former.push((name.clone(), alias, property));
+        }
+    }
+    let mut names: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (name, alias, property) in former {
+        names.entry(name).or_default().push(json!({ "required": [alias] }));
+        properties.insert(alias, property);
+    }
+    for (name, mut ways) in names {
+        ways.insert(0, json!({ "required": [name] }));
+        let required = schema.get_mut("required").and_then(Value::as_array_mut);
+        let at = required.as_ref().and_then(|names| names.iter().position(|one| *one == *name));
+        match (required, at) {
+            (Some(required), Some(at)) => drop(required.remove(at)),
+            _ => ways.push(json!({ "not": { "anyOf": ways } })),
+        }
+        let all = schema.ensure_object().entry("allOf").or_insert_with(|| json!([]));
+        if let Some(all) = all.as_array_mut() {
+            all.push(json!({ "oneOf": ways }));
+        }
+    }
+}
+
+/// What is written has the names of today.
+fn forget_aliases(schema: &mut Schema) {
+    schema.remove(ALIASES);
 }
 
 /// One thing that is wrong with an input.
@@ -141,9 +191,16 @@ impl InputSchema {
                 // Of an object that has no fields at all the validator says no more than this.
                 object.keys().map(|name| self.unknown_field(at, name, error)).collect()
             }
-            _ => {
-                vec![InputError { pointer: at.to_owned(), detail: shorten(error.to_string()) }]
-            }
+            kind => vec![match (kind, self.names(error)) {
+                (ValidationErrorKind::OneOfNotValid { .. }, Some((name, _))) => {
+                    InputError::new(member(at, name), "is required")
+                }
+                (ValidationErrorKind::OneOfMultipleValid { .. }, Some((name, former))) => {
+                    let detail = format!("is a former name of `{name}`: give one of the two");
+                    InputError::new(member(at, former), detail)
+                }
+                _ => InputError::new(at, shorten(error.to_string())),
+            }],
         }
     }
 
@@ -153,6 +210,18 @@ impl InputSchema {
             None => "is not a field".to_owned(),
         };
         InputError { pointer: member(at, name), detail }
+    }
+
+    /// A field's name and its first former one, where it's their rule of [`name_aliases`] that was
+    /// broken.
+    fn names(&self, error: &ValidationError<'_>) -> Option<(&str, &str)> {
+        let path = error.schema_path().as_str();
+        let ways = self.schema.pointer(path)?.as_array()?;
+        let name = |at: usize| ways.get(at)?.get("required")?.get(0)?.as_str();
+        let (name, former) = (name(0)?, name(1)?);
+        let (object, _) = path.rsplit_once("/allOf/")?;
+        let property = self.schema.pointer(&format!("{object}/properties/{former}"))?;
+        (*property.get("deprecated")? == true).then_some((name, former))
     }
 
     /// The fields that the schema has where an unknown one was found.
@@ -180,8 +249,6 @@ fn shorten(mut detail: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn check(input: &Value) -> Vec<(String, String)> {

@@ -19,6 +19,7 @@ pub(crate) struct OperationAttribute {
     max_concurrency: Option<LitInt>,
     max_queued: Option<LitInt>,
     retry: Option<RetryAttribute>,
+    deprecated: Option<LitStr>,
 }
 
 /// `retry(attempts = 3, backoff = "1s")`.
@@ -93,7 +94,11 @@ impl OperationAttribute {
                 syn::parenthesized!(arguments in input);
                 self.retry = Some(RetryAttribute::read(key, &arguments)?);
             }
-            "placed" | "deprecated" => {
+            "deprecated" => {
+                input.parse::<Token![=]>()?;
+                self.deprecated = Some(input.parse()?);
+            }
+            "placed" => {
                 return Err(Error::new(key.span(), format!("`{key}` is not built yet")));
             }
             _ => {
@@ -102,7 +107,7 @@ impl OperationAttribute {
                     format!(
                         "`{key}` is not an attribute of operations; there are read_only, \
                          idempotent, destructive, emits, timeout, max_concurrency, max_queued, \
-                         retry, hidden"
+                         retry, deprecated, hidden"
                     ),
                 ));
             }
@@ -133,6 +138,7 @@ impl OperationAttribute {
                 ));
             }
         });
+        let deprecated = self.deprecated.iter();
         let concurrency = self.max_concurrency.iter();
         let queued = self.max_queued.iter();
         quote! {
@@ -143,6 +149,7 @@ impl OperationAttribute {
             #(#emits)*
             #(#timeout)*
             #(#retry)*
+            #(spec.deprecated = ::core::option::Option::Some(#deprecated.to_owned());)*
             #(spec.limits.max_concurrency = ::core::option::Option::Some(#concurrency);)*
             #(spec.limits.max_queued = ::core::option::Option::Some(#queued);)*
         }

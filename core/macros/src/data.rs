@@ -2,15 +2,25 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Data, DeriveInput, Error, Result};
+use syn::{Data, DeriveInput, Error, Fields, Result};
 
-pub(crate) fn expand(attribute: &TokenStream, item: &DeriveInput) -> Result<TokenStream> {
+use crate::alias;
+
+pub(crate) fn expand(attribute: &TokenStream, mut item: DeriveInput) -> Result<TokenStream> {
     if !attribute.is_empty() {
         return Err(Error::new_spanned(attribute, "`#[skep::data]` takes no arguments"));
     }
-    if let Data::Union(data) = &item.data {
-        let message = "`#[skep::data]` is for structs and enums";
-        return Err(Error::new(data.union_token.span, message));
+    match &mut item.data {
+        Data::Struct(data) => name_aliases(&mut data.fields)?,
+        Data::Enum(data) => {
+            for variant in &mut data.variants {
+                name_aliases(&mut variant.fields)?;
+            }
+        }
+        Data::Union(data) => {
+            let message = "`#[skep::data]` is for structs and enums";
+            return Err(Error::new(data.union_token.span, message));
+        }
     }
     Ok(quote! {
         #[derive(
@@ -22,4 +32,11 @@ pub(crate) fn expand(attribute: &TokenStream, item: &DeriveInput) -> Result<Toke
         #[schemars(crate = "::skep::__private::schemars")]
         #item
     })
+}
+
+fn name_aliases(fields: &mut Fields) -> Result<()> {
+    for field in fields {
+        field.attrs.extend(alias::extension(&field.attrs)?);
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The attributes of skep: `operation`, `plugin` and `data`. Use them through the crate `skep`.
 
+mod alias;
 mod attribute;
 mod data;
 mod docs;
@@ -19,7 +20,8 @@ use syn::parse_macro_input;
 ///
 /// - a parameter's doc comment is its description in the schema;
 /// - an `Option<T>` is optional, `#[default(EXPRESSION)]` gives a default;
-/// - `#[schemars(range(min = 0, max = 2))]` and `#[serde(...)]` go to the field;
+/// - `#[schemars(range(min = 0, max = 2))]` and `#[serde(...)]` go to the field; a former name that
+///   it's still taken by, `#[serde(alias = "old")]`, is in the schema as deprecated;
 /// - one parameter `Input<T>` takes the whole input as a type of one's own;
 /// - `&JobContext` is the job, and may be left out.
 ///
@@ -35,6 +37,8 @@ use syn::parse_macro_input;
 /// | `timeout = "30s"` | a job that runs longer fails as `timeout` (`ms`, `s`, `m`, `h`) |
 /// | `max_concurrency = 4` | how many of its jobs run at once |
 /// | `max_queued = 100` | how many of its jobs may wait |
+/// | `retry(attempts = 3, backoff = "1s")` | a job that fails is tried again; for `idempotent` ones |
+/// | `deprecated = "use x"` | it's still served, and says what to use instead |
 /// | `hidden` | only other operations may call it |
 #[proc_macro_attribute]
 pub fn operation(attribute: TokenStream, item: TokenStream) -> TokenStream {
@@ -47,7 +51,9 @@ pub fn operation(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes a plugin from an `impl` block: a family of operations with a state, and registers it.
 ///
 /// `#[skep::plugin(name = "hive", config = HiveConfig)]`: the name is that of its table in the
-/// configuration, `[plugins.hive]`; without `config` the table must be empty.
+/// configuration, `[plugins.hive]`; without `config` the table must be empty. Two more attributes
+/// are `after = "worker"` (or a list of names: plugins that it starts after, where they are linked)
+/// and `interceptor` (the type implements `skep::Interceptor`, which stands around every execution).
 ///
 /// Methods with `#[operation(...)]` become operations, as functions do by
 /// [`operation`](macro@operation). Three others mean something by their names:
@@ -67,11 +73,12 @@ pub fn plugin(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes a struct or an enum fit for inputs, results and configurations.
 ///
 /// It derives `Serialize`, `Deserialize` and `JsonSchema`, and refuses unknown fields.
-/// `#[serde(...)]` and `#[schemars(...)]` work on it as ever.
+/// `#[serde(...)]` and `#[schemars(...)]` work on it as ever; a field's former name,
+/// `#[serde(alias = "old")]`, is in the schema as deprecated.
 #[proc_macro_attribute]
 pub fn data(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as syn::DeriveInput);
-    let expanded = data::expand(&attribute.into(), &item);
+    let expanded = data::expand(&attribute.into(), item.clone());
     finish(expanded.map_err(|error| (error, item.into_token_stream())))
 }
 

@@ -9,6 +9,8 @@ use syn::{
     PathArguments, PathSegment, Result, ReturnType, Signature, Type, TypeImplTrait, TypeReference,
 };
 
+use crate::alias;
+
 /// An operation's function.
 pub(crate) struct Operation {
     pub(crate) name: Ident,
@@ -147,6 +149,7 @@ impl Field {
             }
         }
         attributes.retain(|attribute| !attribute.path().is_ident("default"));
+        attributes.extend(alias::extension(&attributes)?);
         Ok(Self { attributes, default, name, ty: (*parameter.ty).clone() })
     }
 

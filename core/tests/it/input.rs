@@ -193,3 +193,67 @@ impl From<Even> for u32 {
 async fn even(number: Even) -> Result<u32> {
     Ok(number.into())
 }
+
+/// A place.
+#[skep::data]
+struct Place {
+    /// Its town.
+    #[serde(alias = "city", alias = "location")]
+    town: String,
+}
+
+/// Tell where someone is.
+#[skep::operation(deprecated = "use place_tell")]
+async fn where_is(
+    /// Who.
+    #[serde(alias = "who")]
+    name: String,
+    #[serde(default, alias = "loud")] shout: bool,
+    place: Option<Place>,
+) -> Result<(String, bool, Option<Place>)> {
+    Ok((name, shout, place))
+}
+
+#[tokio::test]
+async fn a_former_name_is_taken_and_the_schema_says_so() {
+    let router = router().await;
+    let whole = json!({ "name": "Ada", "shout": true, "place": { "town": "Rome" } });
+    let former = json!({ "who": "Ada", "loud": true, "place": { "city": "Rome" } });
+    for input in [whole, former] {
+        let told = within(router.call("where_is", input)).await.unwrap();
+        assert_eq!(told, json!(["Ada", true, { "town": "Rome" }]));
+    }
+    let spec = router.operation("where_is").unwrap();
+    assert_eq!(spec.deprecated.as_deref(), Some("use place_tell"));
+    let who = &spec.input_schema["properties"]["who"];
+    assert_eq!(
+        who,
+        &json!({ "type": "string", "description": "Now called `name`.", "deprecated": true })
+    );
+    assert!(!spec.output_schema.to_string().contains("alias"), "{}", spec.output_schema);
+}
+
+#[tokio::test]
+async fn a_field_is_given_by_one_of_its_names() {
+    let router = router().await;
+    for (input, pointer, detail) in [
+        (json!({}), "/name", "is required"),
+        (
+            json!({ "name": "Ada", "who": "Ada" }),
+            "/who",
+            "is a former name of `name`: give one of the two",
+        ),
+        (
+            json!({ "name": "Ada", "shout": true, "loud": true }),
+            "/loud",
+            "is a former name of `shout`: give one of the two",
+        ),
+        (json!({ "name": "Ada", "place": { "town": "Rome", "location": "Rome" } }), "/place", ""),
+    ] {
+        let problem = within(router.call("where_is", input.clone())).await.unwrap_err();
+        assert_eq!(problem.code, "invalid-input", "{input}");
+        let error = &problem.extensions["errors"][0];
+        assert_eq!(error["pointer"], pointer, "{input}: {error}");
+        assert!(detail.is_empty() || error["detail"] == detail, "{input}: {error}");
+    }
+}

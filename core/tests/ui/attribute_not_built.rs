@@ -1,7 +1,7 @@
 use skep::prelude::*;
 
 /// Greet someone.
-#[skep::operation(deprecated = "use greet")]
+#[skep::operation(placed)]
 async fn hello() -> Result<()> {
     Ok(())
 }
