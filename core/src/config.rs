@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use jiff::SignedDuration;
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+
+use crate::schema::{DurationText, SizeText};
 
 /// What [`Router::start`](crate::Router::start) needs to know.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +27,7 @@ pub struct Config {
 }
 
 /// Which operations are served: `[operations]` in the configuration.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct OperationsConfig {
@@ -35,14 +38,16 @@ pub struct OperationsConfig {
 /// The limits of jobs: `[jobs]` in the configuration.
 ///
 /// Durations are written as `"5s"` or `"1h 30m"`, sizes as `"64MiB"` or in bytes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct JobsConfig {
     /// How large one job's log may grow; its result, and all that it keeps for later attempts, may be
     /// as large each.
+    #[schemars(with = "SizeText")]
     pub max_log: ByteSize,
     /// How much memory the memory store may use for all jobs.
+    #[schemars(with = "SizeText")]
     pub memory: ByteSize,
     /// How many jobs run at once; jobs that others call run in their callers' places.
     pub max_running: usize,
@@ -50,22 +55,27 @@ pub struct JobsConfig {
     /// is refused.
     pub max_queued: usize,
     /// How much memory the inputs of the jobs that wait may take together; a further job is refused.
+    #[schemars(with = "SizeText")]
     pub max_queued_input: ByteSize,
     /// How often a job may be running when its server crashes before it's given up.
     pub max_attempts: u32,
     /// How long a cancelled handler may take to finish before it's aborted.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub cancel_grace: Duration,
     /// How long an ended job is kept, if it isn't forgotten earlier for one of the next two limits.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub retention: Duration,
     /// How many ended jobs are kept.
     pub max_kept: u64,
     /// How large the jobs that are kept may be together, with their logs. Those that haven't ended
     /// count, but stay.
+    #[schemars(with = "SizeText")]
     pub max_stored: ByteSize,
     /// How long a job that starts with its first reader waits for one.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub unclaimed_ttl: Duration,
 }
 
@@ -105,6 +115,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).map_err(serde::de::Error::custom)
+}
+
+/// For a configuration's fields: a duration as people write it, as `#[serde(serialize_with)]` wants it.
+///
+/// # Errors
+/// As the serializer has them.
+pub fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    // What is longer than the calendar can't be meant.
+    to.collect_str(&format_args!(
+        "{:#}",
+        SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX)
+    ))
 }
 
 #[cfg(test)]

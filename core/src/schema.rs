@@ -1,5 +1,7 @@
 //! JSON Schemas: made from Rust types, and held against inputs.
 
+mod text;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -10,6 +12,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub use self::text::{DurationText, SizeText};
 use crate::suggest::nearest;
 
 /// How many errors of one input are told: a client's array of a million wrong elements has as many.
@@ -147,7 +150,8 @@ impl InputSchema {
     /// # Errors
     /// Why it isn't a schema.
     pub fn compile(schema: &Value) -> Result<Self, String> {
-        match jsonschema::draft202012::new(schema) {
+        let options = jsonschema::draft202012::options().with_keyword(text::KEYWORD, text::keyword);
+        match options.build(schema) {
             Ok(validator) => Ok(Self { validator, schema: schema.clone() }),
             Err(error) => Err(error.to_string()),
         }

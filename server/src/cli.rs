@@ -1,6 +1,7 @@
 //! The command line: a file a command.
 
 mod client;
+mod config;
 mod events;
 mod follow;
 mod input;
@@ -38,6 +39,8 @@ enum BuiltIn {
     Jobs(jobs::Jobs),
     /// List the operations of a server, or show one
     Operations(operations::Operations),
+    /// Check the configuration, show it, or print its schema
+    Config(config::Config),
     /// List the plugins that are linked into this program
     Plugins(plugins::Plugins),
     /// Check a server's store, or back it up
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         BuiltIn::Run(run) => block_on(run.run()),
         BuiltIn::Jobs(jobs) => block_on(jobs.run()),
         BuiltIn::Operations(operations) => block_on(operations.run()),
+        BuiltIn::Config(config) => config.run(),
         BuiltIn::Plugins(plugins) => plugins.run(),
         BuiltIn::Store(store) => block_on(store.run()),
     };

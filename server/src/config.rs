@@ -1,20 +1,22 @@
 //! The configuration: `skep.toml`, then `SKEP_*` variables, then flags; the later wins.
 
-use std::path::{Path, PathBuf};
+mod layers;
+pub(crate) mod schema;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
-use figment::error::Kind;
-use figment::providers::{Env, Format, Serialized, Toml};
-use figment::{Figment, Profile};
-use serde::{Deserialize, Serialize};
+use hyper::header::HeaderName;
+use schemars::JsonSchema;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use skep::{JobsConfig, duration, nearest};
+use skep::schema::DurationText;
+use skep::{JobsConfig, OperationsConfig, duration, duration_text};
 
+pub(crate) use self::layers::Layers;
 use crate::listen::Listen;
 use crate::logging::LogFormat;
-
-/// The file that is read when none is named and it's there.
-const DEFAULT_FILE: &str = "skep.toml";
 
 /// All of a server's configuration.
 #[derive(Debug, Default, Deserialize)]
@@ -22,14 +24,16 @@ const DEFAULT_FILE: &str = "skep.toml";
 pub(crate) struct Config {
     pub(crate) server: ServerConfig,
     pub(crate) jobs: JobsConfig,
+    pub(crate) operations: OperationsConfig,
     pub(crate) plugins: Map<String, Value>,
 }
 
 /// `[server]`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServerConfig {
-    /// Where it listens.
+    /// Where it listens: an address such as `127.0.0.1:7833`, or `stdin`.
+    #[schemars(with = "String")]
     pub(crate) listen: Listen,
     /// Where plugins keep their files.
     pub(crate) data_dir: PathBuf,
@@ -41,15 +45,21 @@ pub(crate) struct ServerConfig {
     pub(crate) hosts: Vec<String>,
     /// Origins of web pages that may use it, beside its own.
     pub(crate) origins: Vec<String>,
+    /// The header by which a proxy tells who asks, such as `x-forwarded-user`. Whoever reaches the server
+    /// past the proxy can claim to be anyone.
+    #[serde(deserialize_with = "header_name")]
+    pub(crate) caller_header: Option<String>,
     /// The longest body of a request, bytes.
     pub(crate) max_body: usize,
     /// How many connections there may be at once.
     pub(crate) max_connections: usize,
     /// How long a request's head, and then its body, may take to arrive.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub(crate) request_timeout: Duration,
     /// How long running jobs may go on when the server is asked to stop.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration", serialize_with = "duration_text")]
+    #[schemars(with = "DurationText")]
     pub(crate) drain: Duration,
     /// How log lines are written.
     pub(crate) log_format: LogFormat,
@@ -64,12 +74,22 @@ impl Default for ServerConfig {
             insecure: false,
             hosts: Vec::new(),
             origins: Vec::new(),
+            caller_header: None,
             max_body: 4 * 1024 * 1024,
             max_connections: 4096,
             request_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(30),
             log_format: LogFormat::Text,
         }
+    }
+}
+
+/// Reads the name of a header.
+fn header_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name: Option<String> = Deserialize::deserialize(deserializer)?;
+    match name.as_deref().map(HeaderName::try_from).transpose() {
+        Ok(name) => Ok(name.map(|name| name.as_str().to_owned())),
+        Err(_) => Err(D::Error::custom("it's no name of a header")),
     }
 }
 
@@ -120,61 +140,17 @@ pub(crate) struct FileArgs {
 pub(crate) enum ConfigError {
     #[error("there is no configuration file {0}")]
     NoFile(String),
-    #[error("{0}")]
-    Invalid(String),
+    /// All that is wrong, a line each.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+    #[error("a plugin's schema of its configuration is none: {0}")]
+    BadSchema(String),
 }
 
 impl Config {
     /// Reads the configuration: the file, or `skep.toml` if there is one, the environment, and
     /// `flags`, which are `[server]`'s.
     pub(crate) fn load(file: &FileArgs, flags: &impl Serialize) -> Result<Self, ConfigError> {
-        let file = file.config.as_deref();
-        if let Some(file) = file.filter(|file| !file.is_file()) {
-            return Err(ConfigError::NoFile(file.display().to_string()));
-        }
-        // `SKEP_SERVER__LISTEN` is `server.listen`. Names without `__` are not the configuration's.
-        let environment =
-            Env::prefixed("SKEP_").filter(|key| key.as_str().contains("__")).split("__");
-        let default = Path::new(DEFAULT_FILE);
-        let file = file.or_else(|| default.is_file().then_some(default));
-        let figment = file
-            .map_or_else(Figment::new, |file| Figment::from(Toml::file_exact(file)))
-            .merge(environment)
-            .merge(Serialized::from(flags, Profile::Default).key("server"));
-        figment.extract().map_err(|error| ConfigError::Invalid(explain(error)))
-    }
-}
-
-/// Every error of the configuration in our words, a line each.
-fn explain(errors: figment::Error) -> String {
-    let lines: Vec<_> = errors.into_iter().map(|error| explain_one(&error)).collect();
-    lines.join("\n")
-}
-
-fn explain_one(error: &figment::Error) -> String {
-    let source = error.metadata.as_ref().map(|metadata| {
-        let name = &metadata.name;
-        metadata.source.as_ref().map_or_else(|| name.to_string(), ToString::to_string)
-    });
-    let at = source.map(|source| format!("{source}: ")).unwrap_or_default();
-    match &error.kind {
-        Kind::UnknownField(key, expected) => {
-            // The path ends in the key itself where figment knows it.
-            let table: Vec<_> = error.path.iter().filter(|part| *part != key).cloned().collect();
-            let table = match table.join(".") {
-                table if table.is_empty() => "at the top level".to_owned(),
-                table => format!("in [{table}]"),
-            };
-            let hint = match nearest(key, expected.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are {}", expected.join(", ")),
-            };
-            format!("{at}unknown key `{key}` {table}, {hint}")
-        }
-        kind => {
-            let key = error.path.join(".");
-            let key = if key.is_empty() { key } else { format!("`{key}`: ") };
-            format!("{at}{key}{kind}")
-        }
+        Layers::of(file, flags)?.read()
     }
 }

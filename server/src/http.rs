@@ -3,6 +3,7 @@
 //! Nothing is decided here: what a job is and how it ends is the router's.
 
 mod body;
+mod caller;
 mod guard;
 mod health;
 mod job_headers;
@@ -27,6 +28,8 @@ use crate::config::ServerConfig;
 pub(crate) struct Http {
     router: Router,
     guard: Guard,
+    /// The header that says who asks, where a proxy tells.
+    caller_header: Option<String>,
     max_body: usize,
     body_timeout: Duration,
     paths: matchit::Router<Resource>,
@@ -82,6 +85,7 @@ impl Http {
         Self {
             router,
             guard: Guard::new(&config.hosts, &config.origins),
+            caller_header: config.caller_header.clone(),
             max_body: config.max_body,
             body_timeout: config.request_timeout,
             paths,

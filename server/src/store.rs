@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use skep::plugin::{Linked, Package, StoreContext, StoreRegistration};
-use skep::schema::InputSchema;
 use skep::store::{MemoryStore, Store};
 use skep::{OperationError, StartError, nearest};
 
@@ -55,8 +54,6 @@ pub(crate) enum ChooseError {
         .linked.join(", ")
     )]
     Unknown { name: String, did_you_mean: Option<String>, linked: Vec<&'static str> },
-    #[error("store `{store}`: [plugins.{store}] does not fit: {reason}")]
-    InvalidTable { store: &'static str, reason: String },
     #[error("the store `memory` has no address: `{0}` is too much")]
     Addressed(String),
     #[error(transparent)]
@@ -150,8 +147,7 @@ fn find(
     })
 }
 
-/// Takes the tables of `stores` out of `tables`, checked: also of those that aren't asked for, so
-/// that another `--store` is no other configuration file.
+/// Takes the tables of `stores` out of `tables`, which have been checked.
 fn take_tables(
     stores: &[&'static StoreRegistration],
     tables: &mut Map<String, Value>,
@@ -167,23 +163,7 @@ fn take_tables(
         if let Some((name, second)) = owners().skip(at + 1).find(|(name, _)| *name == store.name) {
             return Err(StartError::DuplicatePlugin { name, first: store.package, second }.into());
         }
-        if let Some(table) = tables.remove(store.name) {
-            check(&(store.config_schema)(), &table)
-                .map_err(|reason| ChooseError::InvalidTable { store: store.name, reason })?;
-            taken.insert(store.name.to_owned(), table);
-        }
-    }
-    // The router refuses a table that is nobody's; but only here it's known what stores there are.
-    if let Some(name) = tables.keys().find(|name| owners().all(|(owner, _)| owner != **name)) {
-        let did_you_mean = nearest(name, owners().map(|(owner, _)| owner)).map(str::to_owned);
-        return Err(StartError::UnknownPlugin { name: name.clone(), did_you_mean }.into());
+        taken.extend(tables.remove_entry(store.name));
     }
     Ok(taken)
-}
-
-/// Holds a table against its schema; fails with all that is wrong, in one line.
-fn check(schema: &Value, table: &Value) -> Result<(), String> {
-    InputSchema::compile(schema)?
-        .check(table)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }

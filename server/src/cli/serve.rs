@@ -50,7 +50,7 @@ impl Serve {
 }
 
 async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
-    let Config { server, jobs, plugins } = config;
+    let Config { server, jobs, operations, plugins } = config;
     // Before anything starts: a taken port is told at once.
     let listener = server.listener().await?;
     let name = store.name();
@@ -58,6 +58,7 @@ async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
     info!("jobs are kept by the store `{name}`");
     let mut engine = skep::Config::default();
     engine.jobs = jobs;
+    engine.operations = operations;
     engine.data_dir.clone_from(&server.data_dir);
     engine.plugins = plugins;
     let router = Router::start(engine, Linked::all(), store).await?;

@@ -7,7 +7,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
-use skep::job::{Caller, JobRecord, JobRequest, StateName};
+use skep::job::{JobRecord, JobRequest, StateName};
 use skep::problem::Code;
 use skep::router::CancelOnDrop;
 use skep::store::JobQuery;
@@ -36,7 +36,7 @@ impl Http {
     /// `POST /v1/jobs`.
     pub(crate) async fn create_job(&self, request: Request<Incoming>) -> Answer {
         let mut job = JobRequest::new(String::new(), Value::Null);
-        job.caller = Caller::Client(None);
+        job.caller = self.caller(request.headers())?;
         job_headers::read(request.headers(), &mut job)?;
         (job.operation, job.input) = split(self.json_body(request).await?)?;
         let job = self.router.create_job(job).await?;

@@ -7,7 +7,7 @@ use hyper::header;
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use skep::RouterError;
-use skep::job::{Caller, JobRequest, Start};
+use skep::job::{JobRequest, Start};
 
 use crate::http::body::{self, Body};
 use crate::http::jobs::location;
@@ -32,7 +32,7 @@ impl Http {
     /// what it then gets, and others may wait for the same job.
     pub(crate) async fn call_operation(&self, request: Request<Incoming>, name: &str) -> Answer {
         let mut job = JobRequest::new(name, Value::Null);
-        job.caller = Caller::Client(None);
+        job.caller = self.caller(request.headers())?;
         job_headers::read(request.headers(), &mut job)?;
         if let Start::At(_) = job.start {
             let detail = "this request waits for the job's end; POST /v1/jobs makes one that starts \

@@ -140,16 +140,35 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_a_suggestion() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("skep.toml");
     for (config, flags, says) in [
-        ("[server]\nlisten_on = 1", &[][..], "unknown key `listen_on` in [server]"),
+        (
+            "[server]\nlisten_on = 1",
+            &[][..],
+            "skep.toml: `server.listen_on` is not a key of the configuration",
+        ),
         ("[server]\nlissten = \"127.0.0.1:0\"", &[], "did you mean `listen`?"),
         ("[jobs]\nmax_runing = 1", &[], "did you mean `max_running`?"),
         ("[jobs]\ncancel_grace = \"soon\"", &[], "`soon` is not a duration"),
         ("[servre]\n", &[], "did you mean `server`?"),
         ("[plugins.fragle]\n", &[], "did you mean `fragile`?"),
         ("[plugins.shlef]\n", &[], "did you mean `shelf`?"),
-        ("[plugins.shelf]\ndamge = \"x\"", &[], "/damge is not a field, did you mean `damage`?"),
-        ("[plugins.memory]\nsize = 1", &[], "[plugins.memory] does not fit: /size is not a field"),
-        ("[plugins.fragile]\nil = \"x\"", &[], "/il is not a field, did you mean `ill`?"),
+        (
+            "[plugins.shelf]\ndamge = \"x\"",
+            &[],
+            "`plugins.shelf.damge` is not a key of the configuration, did you mean `damage`?",
+        ),
+        ("[plugins.memory]\nsize = 1", &[], "`plugins.memory.size` is not a key"),
+        (
+            "[plugins.fragile]\nil = \"x\"",
+            &[],
+            "`plugins.fragile.il` is not a key of the configuration, did you mean `ill`?",
+        ),
+        ("[server]\nlisten = \"here\"", &["--insecure"], "`server.listen`: `here` is no address"),
+        (
+            "[server]\ncaller_header = \"a b\"",
+            &[],
+            "`server.caller_header`: it's no name of a header",
+        ),
+        ("[operations]\ndeny = [\"ecko\"]", &[], "is called `ecko`, did you mean `echo`?"),
         ("[plugins.fragile]\nbroken = \"no disk\"", &[], "plugin `fragile` (skep-server "),
         ("", &["--listen", "0.0.0.0:0"], "--insecure"),
     ] {
@@ -161,6 +180,78 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_a_suggestion() {
         assert_eq!(served.status.code(), Some(1), "{config}");
         assert!(stderr(&served).contains(says), "{config}: {}", stderr(&served));
     }
+}
+
+#[test]
+fn all_that_is_wrong_with_a_configuration_is_told_at_once_and_where() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "[server]\nmax_body = \"much\"\ndrian = 1\n[jobs]\nretention = \"soon\"\n\
+                  max_log = \"1 heap\"\n[plugins.fragile]\nil = 1\n[plugins.shlef]\n";
+    std::fs::write(directory.path().join("skep.toml"), config).unwrap();
+    let mut check = command(program());
+    check.args(["config", "check", "--listen", "127.0.0.1:0"]).current_dir(directory.path());
+    let checked = check.env("SKEP_JOBS__MAX_RUNNING", "none").output().unwrap();
+    assert_eq!(checked.status.code(), Some(1));
+    let said = stderr(&checked);
+    let mut lines: Vec<_> = said.trim_end().trim_start_matches("skep: ").lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "SKEP_JOBS__MAX_RUNNING: `jobs.max_running` \"none\" is not of type \"integer\"",
+            "skep.toml: `jobs.max_log` `1 heap` is not a size such as `64MiB`",
+            "skep.toml: `jobs.retention` `soon` is not a duration such as `30s` or `1m 30s`",
+            "skep.toml: `plugins.fragile.il` is not a key of the configuration, did you mean `ill`?",
+            "skep.toml: `plugins.shlef` configures a plugin that is not linked, did you mean \
+             `shelf`?",
+            "skep.toml: `server.drian` is not a key of the configuration, did you mean `drain`?",
+            "skep.toml: `server.max_body` \"much\" is not of type \"integer\"",
+        ]
+    );
+}
+
+#[test]
+fn what_a_server_would_run_with_is_shown_and_where_it_comes_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("skep.toml");
+    std::fs::write(&file, "[jobs]\nmax_log = \"1GiB\"\n[plugins.fragile]\nill = \"a bit\"")
+        .unwrap();
+    let mut show = command(program());
+    show.args(["config", "show", "--insecure", "--config"]).arg(&file);
+    let shown = show.env("SKEP_SERVER__HOSTS", "[a, b]").output().unwrap();
+    let shown = stdout(&shown);
+    let file = file.display();
+    for line in [
+        "[server]",
+        "listen = \"127.0.0.1:7833\"  # default",
+        "insecure = true  # --insecure",
+        "hosts = [\"a\", \"b\"]  # SKEP_SERVER__HOSTS",
+        "# store = (not set)",
+        "request_timeout = \"30s\"  # default",
+        &format!("max_log = \"1GiB\"  # {file}"),
+        "max_kept = 1000000  # default",
+        "[plugins.fragile]",
+        "enabled = true  # default",
+        &format!("ill = \"a bit\"  # {file}"),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
+    }
+    // It's a configuration itself.
+    let again = directory.path().join("again.toml");
+    std::fs::write(&again, &shown).unwrap();
+    let checked = command(program()).args(["config", "check", "--config"]).arg(&again).output();
+    assert_eq!(stdout(&checked.unwrap()), "the configuration is right\n");
+}
+
+#[test]
+fn the_schema_of_the_configuration_is_one_and_has_every_plugin() {
+    let printed = command(program()).args(["config", "schema"]).output().unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&stdout(&printed)).unwrap();
+    let plugins = schema["properties"]["plugins"]["properties"].as_object().unwrap();
+    let names: Vec<_> = plugins.keys().collect();
+    assert_eq!(names, ["fragile", "memory", "shelf", "sqlite"]);
+    let drain = &schema["properties"]["server"]["properties"]["drain"];
+    assert_eq!((&drain["type"], &drain["default"]), (&"string".into(), &"30s".into()));
 }
 
 #[test]

@@ -63,7 +63,11 @@ fn a_store_that_cannot_be_had_is_one_clear_line() {
             "store `shelf` (skep-server 0.1.0): the shelf is down",
         ),
         // Its table is checked, whether it's asked for or not.
-        (&["--store", "memory"], "[plugins.shelf]\ndamage = 1", "/damage 1 is not of types"),
+        (
+            &["--store", "memory"],
+            "[plugins.shelf]\ndamage = 1",
+            "`plugins.shelf.damage` 1 is not of types",
+        ),
     ] {
         let served = configured(&[&["serve"][..], flags].concat(), config);
         let said = stderr(&served);

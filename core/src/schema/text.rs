@@ -1,0 +1,99 @@
+//! Texts that say more than their characters: durations and sizes.
+//!
+//! JSON Schema can't tell which texts they are, so the schemas of their fields have a keyword for it,
+//! which [`InputSchema`](crate::schema::InputSchema) holds them against.
+
+use std::borrow::Cow;
+
+use bytesize::ByteSize;
+use jsonschema::{Keyword, ValidationError};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value};
+
+use crate::config::parse_duration;
+
+/// The keyword that says how a text is read.
+pub(super) const KEYWORD: &str = "x-text";
+
+const DURATION: &str = "duration";
+const SIZE: &str = "size";
+
+/// The schema of a duration as people write it, such as `"30s"`. For a field of a configuration or of
+/// an input:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// #[skep::data]
+/// struct Config {
+///     /// How long a call may take.
+///     #[serde(deserialize_with = "skep::duration", serialize_with = "skep::duration_text")]
+///     #[schemars(with = "skep::schema::DurationText")]
+///     timeout: Duration,
+/// }
+/// # fn main() {}
+/// ```
+pub struct DurationText;
+
+/// The schema of a number of bytes: `"64MiB"`, or the number.
+pub struct SizeText;
+
+impl JsonSchema for DurationText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", KEYWORD: DURATION })
+    }
+}
+
+impl JsonSchema for SizeText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "minimum": 0, KEYWORD: SIZE })
+    }
+}
+
+/// How a text is read: what the keyword says.
+struct Text(fn(&str) -> Result<(), String>);
+
+/// Makes the keyword's check from its value.
+pub(super) fn keyword<'a>(
+    _: &'a Map<String, Value>,
+    kind: &'a Value,
+    _: jsonschema::paths::Location,
+) -> Result<Box<dyn for<'i> Keyword<'i>>, ValidationError<'a>> {
+    match kind.as_str() {
+        Some(DURATION) => Ok(Box::new(Text(|text| parse_duration(text).map(drop)))),
+        Some(SIZE) => Ok(Box::new(Text(|text| match text.parse::<ByteSize>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("`{text}` is not a size such as `64MiB`")),
+        }))),
+        _ => {
+            let message = format!("`{KEYWORD}` is `{DURATION}` or `{SIZE}`, not {kind}");
+            Err(ValidationError::custom(message))
+        }
+    }
+}
+
+impl<'i> Keyword<'i> for Text {
+    fn validate(&self, instance: &'i Value) -> Result<(), ValidationError<'i>> {
+        instance.as_str().map_or(Ok(()), self.0).map_err(ValidationError::custom)
+    }
+
+    fn is_valid(&self, instance: &'i Value) -> bool {
+        instance.as_str().is_none_or(|text| self.0(text).is_ok())
+    }
+}
