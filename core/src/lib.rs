@@ -33,8 +33,10 @@
 //!   cancellation and calls other operations.
 //! - [`plugin`](mod@plugin) tells a plugin's life.
 //! - [`interceptor`] is what stands around every execution.
+//! - [`http`] is what a plugin serves over HTTP beside operations.
 //! - [`Router`] is the engine's one state: it makes jobs, runs them, and reads their logs. It can be
 //!   used without a server.
+//! - [`metrics`] tells what is counted.
 //! - [`store`] is the seam behind which jobs are kept.
 //! - [`problem`] has every error code.
 //! - `testing` (feature `testing`) is what plugins and stores are tested with.
@@ -43,8 +45,10 @@ mod admission;
 mod clock;
 mod config;
 mod error;
+pub mod http;
 pub mod interceptor;
 pub mod job;
+pub mod metrics;
 pub mod operation;
 pub mod plugin;
 pub mod problem;
@@ -61,7 +65,7 @@ pub mod __private;
 
 #[doc(no_inline)]
 pub use async_trait::async_trait;
-pub use skep_macros::{data, operation, plugin};
+pub use skep_macros::{command, data, operation, plugin};
 
 pub use self::config::{
     Config, JobsConfig, OperationsConfig, duration, duration_text, parse_duration,
@@ -75,6 +79,9 @@ pub use self::router::{Router, RouterError, StartError};
 pub use self::suggest::nearest;
 #[doc(no_inline)]
 pub use serde_json::{Value, json};
+
+/// This crate's version: that of the core which every plugin of a program is built on.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a file of operations imports: `use skep::prelude::*;`.
 pub mod prelude {

@@ -15,7 +15,8 @@
 //!    then [`Plugin::shutdown`] is called, in the reverse order of the starts.
 //!
 //! What a plugin may contribute beside operations: an [`Interceptor`](crate::Interceptor) around
-//! every execution, commands of the command line, and stores.
+//! every execution, resources over [HTTP](crate::http), commands of the command line, metrics, and
+//! stores.
 
 mod context;
 mod linked;
@@ -39,6 +40,7 @@ pub use self::tasks::ShutdownSignal;
 pub(crate) use self::tasks::Tasks;
 use crate::config::JobsConfig;
 use crate::error::Result;
+use crate::http::Route;
 use crate::interceptor::Interceptor;
 use crate::operation::{OperationHandler, OperationSpec};
 pub use crate::router::RouterHandle;
@@ -97,6 +99,18 @@ impl Package {
     }
 }
 
+/// The crate that this is written in, as a [`Package`](crate::plugin::Package).
+#[macro_export]
+macro_rules! package {
+    () => {
+        $crate::plugin::Package::new(
+            ::core::env!("CARGO_PKG_NAME"),
+            ::core::env!("CARGO_PKG_VERSION"),
+        )
+        .compiled_from(::core::env!("CARGO_MANIFEST_DIR"))
+    };
+}
+
 impl std::fmt::Display for Package {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.name, self.version)
@@ -112,18 +126,27 @@ pub struct Started {
     pub handlers: Vec<Arc<dyn OperationHandler>>,
     /// What it has around every execution.
     pub interceptor: Option<Arc<dyn Interceptor>>,
+    /// What it serves over HTTP beside operations.
+    pub routes: Vec<Route>,
 }
 
 impl Started {
     /// A plugin with its operations, and nothing else.
     pub fn new(plugin: Arc<dyn Plugin>, handlers: Vec<Arc<dyn OperationHandler>>) -> Self {
-        Self { plugin, handlers, interceptor: None }
+        Self { plugin, handlers, interceptor: None, routes: Vec::new() }
     }
 
     /// The same with an interceptor.
     #[must_use]
     pub fn with_interceptor(self, interceptor: Arc<dyn Interceptor>) -> Self {
         Self { interceptor: Some(interceptor), ..self }
+    }
+
+    /// The same with one more route.
+    #[must_use]
+    pub fn with_route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
     }
 }
 

@@ -37,11 +37,13 @@ pub(crate) use self::owned::Owned;
 use crate::admission::{Admission, Demand, Kind, Ticket, When};
 use crate::clock;
 use crate::config::JobsConfig;
+use crate::http::Route;
 use crate::interceptor::Interceptor;
 use crate::job::{
     Caller, EventStream, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Log, Parent,
     Queued, Run, Source, Start, Wait,
 };
+use crate::metrics;
 use crate::operation::OperationSpec;
 use crate::plugin::{Health, Plugin, Tasks};
 use crate::problem::{Code, Problem};
@@ -83,6 +85,7 @@ struct Running {
     name: &'static str,
     plugin: Arc<dyn Plugin>,
     interceptor: Option<Arc<dyn Interceptor>>,
+    routes: Vec<Route>,
     tasks: Tasks,
 }
 
@@ -219,6 +222,12 @@ impl Router {
         self.inner.registry.find(name, true).map(|operation| operation.spec.clone())
     }
 
+    /// What plugins serve over HTTP beside operations, each with its plugin's name.
+    pub fn routes(&self) -> impl Iterator<Item = (&'static str, &Route)> {
+        let plugins = self.inner.plugins.iter();
+        plugins.flat_map(|plugin| plugin.routes.iter().map(|route| (plugin.name, route)))
+    }
+
     /// How many jobs there are.
     pub fn job_counts(&self) -> JobCounts {
         JobCounts { live: self.lock().jobs.len(), queued: self.inner.admission.waiting() }
@@ -311,6 +320,7 @@ impl Router {
         let work = async move {
             let refused = match router.inner.store.accept(&new.record()).await {
                 Ok(Accepted::New) => {
+                    new.look(metrics::accepted);
                     // If the caller has gone, this drops what it would own, and so cancels the job.
                     let _ = tell.send(Ok(Ok(Owned::by_request(new.clone()))));
                     return new.run(router, run).await;

@@ -10,10 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use skep::plugin::{Package, StoreContext, StoreRegistration};
+use skep::http::{self, Body, Request, Response};
+use skep::job::Caller;
+use skep::plugin::{RouterHandle, StoreContext, StoreRegistration};
 use skep::prelude::*;
 use skep::store::{MemoryStore, Store};
 use skep::testing::{Fault, FaultyStore, StoreCall};
+use skep::{JobRequest, Value, json};
 use {skep_sqlite as _, skep_system as _};
 
 fn main() -> ExitCode {
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
 /// A plugin that is as well as its configuration says.
 struct Fragile {
     config: FragileConfig,
+    router: RouterHandle,
 }
 
 #[skep::data]
@@ -39,10 +43,10 @@ struct FragileConfig {
 #[skep::plugin(name = "fragile", config = FragileConfig)]
 impl Fragile {
     async fn start(context: PluginContext<FragileConfig>) -> Result<Self> {
-        match context.config.broken {
-            Some(why) => Err(OperationError::message(why)),
-            None => Ok(Self { config: context.config }),
+        if let Some(why) = context.config.broken {
+            return Err(OperationError::message(why));
         }
+        Ok(Self { router: context.router().clone(), config: context.config })
     }
 
     async fn health(&self) -> Health {
@@ -54,13 +58,42 @@ impl Fragile {
     async fn fragile_break(&self) -> Result<()> {
         panic!("this message stays in the server's log");
     }
+
+    /// Does as the path says.
+    #[route(GET, "/v1/fragile/{does}")]
+    async fn fragile_do(&self, request: Request) -> Result<Response> {
+        match request.param("does") {
+            "fail" => Err(OperationError::new("broken", "it broke").with_status(503)),
+            "panic" => panic!("this message stays in the server's log"),
+            "stream" => {
+                let router = self.router.router().ok_or_else(|| OperationError::message("none"))?;
+                let mut job = JobRequest::new("echo", json!({ "value": "x", "count": 3 }));
+                job.caller = request.caller;
+                let job = router.create_job(job).await?;
+                let frames = router.execute_job(job.id, 0).await?.into_frames();
+                Ok(http::with_type("text/event-stream", Body::frames(frames)))
+            }
+            does => Ok(http::json(&json!({ "does": does, "query": request.uri.query() }))),
+        }
+    }
+
+    /// Says what it's told.
+    #[route(POST, "/v1/fragile/{does}")]
+    async fn fragile_tell(&self, request: Request) -> Result<Response> {
+        let told: Value = request.json()?;
+        let caller = match &request.caller {
+            Caller::Client(Some(name)) => name.to_string(),
+            _ => "nobody".to_owned(),
+        };
+        Ok(http::json(&json!({ "does": request.param("does"), "told": told, "by": caller })))
+    }
 }
 
 inventory::submit! {
     StoreRegistration {
         name: "shelf",
         summary: "Keeps jobs on a shelf, which breaks where the configuration says so",
-        package: Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
+        package: skep::package!(),
         config_schema: skep::schema::input_schema::<ShelfConfig>,
         open: |context| Box::pin(async move {
             let full = shelf(&context)?.full;

@@ -1,4 +1,5 @@
-//! HTTP: requests into calls of the router, and back. A file a resource.
+//! HTTP: requests into calls of the router, and back. A file a resource; `paths.rs` says which path
+//! is which.
 //!
 //! Nothing is decided here: what a job is and how it ends is the router's.
 
@@ -8,7 +9,10 @@ mod guard;
 mod health;
 mod job_headers;
 mod jobs;
+pub(crate) mod metrics;
 mod operations;
+mod paths;
+mod plugins;
 mod problem;
 mod request;
 
@@ -16,11 +20,13 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, header};
+use metrics_exporter_prometheus::PrometheusHandle;
 use skep::problem::Code;
 use skep::{Problem, Router};
 
 use self::body::Body;
 use self::guard::Guard;
+use self::paths::{PathError, Paths, Resource, Target};
 use self::problem::Refusal;
 use crate::config::ServerConfig;
 
@@ -32,64 +38,29 @@ pub(crate) struct Http {
     caller_header: Option<String>,
     max_body: usize,
     body_timeout: Duration,
-    paths: matchit::Router<Resource>,
+    paths: Paths,
+    recorder: PrometheusHandle,
 }
 
 type Answer = Result<Response<Body>, Refusal>;
 
-/// What a path names.
-#[derive(Clone, Copy)]
-enum Resource {
-    Jobs,
-    Job,
-    JobStream,
-    Operations,
-    Operation,
-    Health,
-    Livez,
-    Readyz,
-}
-
-impl Resource {
-    const PATHS: [(&str, Self); 8] = [
-        ("/v1/jobs", Self::Jobs),
-        ("/v1/jobs/{id}", Self::Job),
-        ("/v1/jobs/{id}/stream", Self::JobStream),
-        ("/v1/operations", Self::Operations),
-        ("/v1/operations/{id}", Self::Operation),
-        ("/health", Self::Health),
-        ("/livez", Self::Livez),
-        ("/readyz", Self::Readyz),
-    ];
-
-    /// The methods it has: the value of `Allow`.
-    fn allow(self) -> &'static str {
-        match self {
-            Self::Jobs | Self::Operation => "GET, HEAD, POST",
-            Self::Job => "GET, HEAD, DELETE",
-            Self::JobStream => "GET",
-            Self::Operations | Self::Health | Self::Livez | Self::Readyz => "GET, HEAD",
-        }
-    }
-}
-
 impl Http {
-    /// Answers for `router`, as `config` says.
-    pub(crate) fn new(router: Router, config: &ServerConfig) -> Self {
-        let mut paths = matchit::Router::new();
-        for (path, resource) in Resource::PATHS {
-            if let Err(error) = paths.insert(path, resource) {
-                unreachable!("the table above is fixed: {error}");
-            }
-        }
-        Self {
+    /// Answers for `router`, as `config` says. Fails if plugins' routes are in each other's way.
+    pub(crate) fn new(
+        router: Router,
+        recorder: PrometheusHandle,
+        config: &ServerConfig,
+    ) -> Result<Self, PathError> {
+        let paths = Paths::new(&router)?;
+        Ok(Self {
             router,
             guard: Guard::new(&config.hosts, &config.origins),
             caller_header: config.caller_header.clone(),
             max_body: config.max_body,
             body_timeout: config.request_timeout,
             paths,
-        }
+            recorder,
+        })
     }
 
     /// Answers one request.
@@ -109,10 +80,14 @@ impl Http {
     async fn route(&self, request: Request<Incoming>) -> Answer {
         self.guard.check(&request)?;
         let path = request.uri().path().to_owned();
-        let Ok(found) = self.paths.at(&path) else {
+        let Some((target, params)) = self.paths.find(&path) else {
             return Err(Problem::new(Code::NotFound, format!("there is nothing at {path}")).into());
         };
-        let (resource, id) = (*found.value, found.params.get("id").unwrap_or_default());
+        let resource = match target {
+            Target::Own(resource) => *resource,
+            Target::Plugins(routes) => return self.plugin_route(request, routes, params).await,
+        };
+        let id = params.first().map_or("", |(_, id)| id);
         // A HEAD is answered as a GET; hyper leaves the body out.
         let method = match *request.method() {
             Method::HEAD if resource.allow().contains("HEAD") => Method::GET,
@@ -130,6 +105,7 @@ impl Http {
             (Resource::Health, Method::GET) => Ok(self.health().await),
             (Resource::Livez, Method::GET) => Ok(body::text("ok\n")),
             (Resource::Readyz, Method::GET) => self.readyz().await,
+            (Resource::Metrics, Method::GET) => Ok(self.metrics()),
             (resource, _) => Err(Refusal::method_not_allowed(resource.allow())),
         }
     }

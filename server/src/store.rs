@@ -19,7 +19,7 @@ const DEFAULT: &str = "sqlite";
 static MEMORY: StoreRegistration = StoreRegistration {
     name: "memory",
     summary: "Keeps jobs in memory, until the server ends",
-    package: Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
+    package: skep::package!(),
     config_schema: || json!({ "type": "object", "properties": {}, "additionalProperties": false }),
     open: |context| {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(context.jobs.memory.as_u64()));

@@ -1,11 +1,13 @@
-//! The attributes of skep: `operation`, `plugin` and `data`. Use them through the crate `skep`.
+//! The attributes of skep: `operation`, `plugin`, `data` and `command`. Use them through the crate `skep`.
 
 mod alias;
 mod attribute;
+mod command;
 mod data;
 mod docs;
 mod operation;
 mod plugin;
+mod route;
 mod signature;
 
 use proc_macro::TokenStream;
@@ -56,7 +58,9 @@ pub fn operation(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// and `interceptor` (the type implements `skep::Interceptor`, which stands around every execution).
 ///
 /// Methods with `#[operation(...)]` become operations, as functions do by
-/// [`operation`](macro@operation). Three others mean something by their names:
+/// [`operation`](macro@operation). Those with `#[route(GET, "/v1/motto/{day}")]` answer HTTP requests
+/// themselves: `async fn(&self, skep::http::Request) -> Result<skep::http::Response>`. Three others mean
+/// something by their names:
 ///
 /// - `async fn start(PluginContext<Config>) -> Result<Self>` makes the state; without it the type's
 ///   `Default` does;
@@ -68,6 +72,29 @@ pub fn plugin(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let expanded =
         syn::parse(attribute).and_then(|attribute| plugin::expand(&attribute, block.clone()));
     finish(expanded.map_err(|error| (error, plugin::plain(block).into_token_stream())))
+}
+
+/// Makes a command of the command line from a function, in every server that links its crate:
+/// `skep NAME ARGUMENT...`.
+///
+/// The function takes the arguments that follow the command's name, as a `Vec<OsString>`, and returns
+/// the `ExitCode`. Its doc comment is the summary; its name the command's, with `-` for `_`, unless
+/// `#[skep::command(name = "worker")]` says otherwise.
+///
+/// ```ignore
+/// /// Say what the answer is.
+/// #[skep::command]
+/// fn answer(_arguments: Vec<OsString>) -> ExitCode {
+///     println!("42");
+///     ExitCode::SUCCESS
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn command(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(item as syn::ItemFn);
+    let expanded =
+        syn::parse(attribute).and_then(|attribute| command::expand(&attribute, &function));
+    finish(expanded.map_err(|error| (error, function.into_token_stream())))
 }
 
 /// Makes a struct or an enum fit for inputs, results and configurations.

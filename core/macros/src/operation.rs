@@ -33,11 +33,7 @@ pub(crate) fn expand(attribute: &OperationAttribute, mut function: ItemFn) -> Re
 
             ::skep::__private::inventory::submit! {
                 ::skep::plugin::OperationRegistration {
-                    package: ::skep::plugin::Package::new(
-                        ::core::env!("CARGO_PKG_NAME"),
-                        ::core::env!("CARGO_PKG_VERSION"),
-                    )
-                    .compiled_from(::core::env!("CARGO_MANIFEST_DIR")),
+                    package: ::skep::package!(),
                     handler: || ::std::sync::Arc::new(#handler_type { spec: #handler_type::spec() }),
                 }
             }

@@ -8,6 +8,7 @@ use syn::{Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Result, Type}
 use crate::attribute::{OperationAttribute, PluginAttribute};
 use crate::docs::summary_and_description;
 use crate::operation::{Handler, allow, spec};
+use crate::route::route;
 use crate::signature::{Operation, strip};
 
 /// The methods that mean something by their names.
@@ -24,8 +25,14 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
     }
     let ty = (*block.self_ty).clone();
     let mut handlers: Vec<(String, TokenStream, TokenStream)> = Vec::new();
+    let mut routes = Vec::new();
     for item in &mut block.items {
         let ImplItem::Fn(method) = item else { continue };
+        if let Some(attribute) = take(method, "route") {
+            routes.push(route(&ty, &attribute.parse_args()?, method)?);
+            method.attrs.push(allow());
+            continue;
+        }
         let Some(attribute) = take_attribute(method)? else {
             if HOOKS.iter().any(|hook| method.sig.ident == hook) {
                 method.attrs.push(allow());
@@ -71,11 +78,7 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
                 ::skep::plugin::PluginRegistration {
                     name: #name,
                     summary: #summary,
-                    package: ::skep::plugin::Package::new(
-                        ::core::env!("CARGO_PKG_NAME"),
-                        ::core::env!("CARGO_PKG_VERSION"),
-                    )
-                    .compiled_from(::core::env!("CARGO_MANIFEST_DIR")),
+                    package: ::skep::package!(),
                     after: &[#(#after),*],
                     config_schema: || #config_schema,
                     specs: || ::std::vec![#(#handler_types::spec()),*],
@@ -89,6 +92,7 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
                             plugin: plugin.clone(),
                         })),*];
                         let started = ::skep::plugin::Started::new(plugin.clone(), handlers);
+                        #(let started = started.with_route(#routes);)*
                         #interceptor
                         ::core::result::Result::Ok(started)
                     }),
@@ -102,21 +106,26 @@ pub(crate) fn expand(attribute: &PluginAttribute, mut block: ItemImpl) -> Result
 pub(crate) fn plain(mut block: ItemImpl) -> ItemImpl {
     for item in &mut block.items {
         if let ImplItem::Fn(method) = item {
-            method.attrs.retain(|attribute| !is_operation(attribute));
+            method.attrs.retain(|one| !is_called(one, "operation") && !is_called(one, "route"));
             strip(&mut method.sig);
         }
     }
     block
 }
 
-fn is_operation(attribute: &Attribute) -> bool {
-    attribute.path().segments.last().is_some_and(|segment| segment.ident == "operation")
+fn is_called(attribute: &Attribute, name: &str) -> bool {
+    attribute.path().segments.last().is_some_and(|segment| segment.ident == name)
+}
+
+/// Takes the attribute `name` off a method.
+fn take(method: &mut ImplItemFn, name: &str) -> Option<Attribute> {
+    let at = method.attrs.iter().position(|attribute| is_called(attribute, name))?;
+    Some(method.attrs.remove(at))
 }
 
 /// Takes `#[operation(...)]` off a method.
 fn take_attribute(method: &mut ImplItemFn) -> Result<Option<OperationAttribute>> {
-    let Some(at) = method.attrs.iter().position(is_operation) else { return Ok(None) };
-    let attribute = method.attrs.remove(at);
+    let Some(attribute) = take(method, "operation") else { return Ok(None) };
     match &attribute.meta {
         syn::Meta::Path(_) => Ok(Some(OperationAttribute::default())),
         _ => attribute.parse_args().map(Some),

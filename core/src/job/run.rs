@@ -17,6 +17,7 @@ use crate::job::live::{Job, Stop, until};
 use crate::job::outcome::end_data;
 use crate::job::turn::{Queued, Run, Seat, Turn, Wait};
 use crate::job::{Attempt, JobContext, JobState};
+use crate::metrics;
 use crate::problem::Problem;
 use crate::router::Router;
 use crate::store::StoreError;
@@ -339,6 +340,7 @@ impl Job {
             error!(job = %self.id, "the store refused a job's end: {full}; asking again");
             sleep(STORE_RETRY.1).await;
         }
+        metrics::ended(&record);
         router.tell_interceptors(&record).await;
         // Who has read the end finds the job ended.
         self.change(|kept| *kept = record);

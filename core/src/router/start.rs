@@ -236,8 +236,8 @@ impl Starting<'_> {
         let context = PluginContext::new(table, server);
         let starting = AssertUnwindSafe((registration.start)(context)).catch_unwind();
         let reason = match timeout(START_PATIENCE, starting).await {
-            Ok(Ok(Ok(Started { plugin, handlers, interceptor }))) => {
-                self.plugins.push(Running { name, plugin, interceptor, tasks });
+            Ok(Ok(Ok(Started { plugin, handlers, interceptor, routes }))) => {
+                self.plugins.push(Running { name, plugin, interceptor, routes, tasks });
                 return self.registry.add(Owner::Linked(package), handlers);
             }
             Ok(Ok(Err(error))) => error.to_string(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use skep::plugin::{Package, StoreContext, StoreRegistration};
+use skep::plugin::{StoreContext, StoreRegistration};
 use skep::store::Store;
 use skep::{OperationError, Result};
 use tokio::task::spawn_blocking;
@@ -19,7 +19,7 @@ inventory::submit! {
     StoreRegistration {
         name: NAME,
         summary: "Keeps jobs in a database and files in the data directory",
-        package: Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
+        package: skep::package!(),
         config_schema,
         open: |context| Box::pin(open(context)),
         check: |context| Box::pin(on_data_dir(context, |data_dir| check::check(&data_dir))),

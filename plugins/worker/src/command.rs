@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use skep::job::{LogLevel, Progress};
-use skep::plugin::{CommandRegistration, Package};
 use skep::prelude::*;
 use skep::problem::Problem;
 use skep_engine::{Engine, EngineError, Step};
@@ -29,15 +28,6 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 /// The server asks for one thing at a time, and may send the next before this one is taken out.
 const QUEUED: usize = 2;
 
-inventory::submit! {
-    CommandRegistration {
-        name: "worker",
-        summary: "Hold a model for the server that started this process",
-        package: Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
-        run,
-    }
-}
-
 /// What the computing thread is given to do.
 enum Work {
     Load(u64, Load),
@@ -48,7 +38,9 @@ enum Work {
 /// ended.
 type Cancelled = Arc<AtomicU64>;
 
-fn run(arguments: Vec<OsString>) -> ExitCode {
+/// Hold a model for the server that started this process
+#[skep::command]
+fn worker(arguments: Vec<OsString>) -> ExitCode {
     let cpu = skep_engine::check_cpu();
     if let Some(argument) = arguments.into_iter().next() {
         eprintln!(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use skep::Result;
-use skep::plugin::{Linked, Package, StoreContext, StoreRegistration};
+use skep::plugin::{Linked, StoreContext, StoreRegistration};
 use skep::store::Store;
 use skep::testing::{Fault, FaultyStore, StoreCall};
 
@@ -17,7 +17,7 @@ inventory::submit! {
     StoreRegistration {
         name: "faulty",
         summary: "The store `sqlite`, whose calls fail in bursts",
-        package: Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
+        package: skep::package!(),
         config_schema: skep::schema::input_schema::<Config>,
         open: |context| Box::pin(open(context)),
         check: |context| (sqlite().check)(behind(&context)),

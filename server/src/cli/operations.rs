@@ -38,19 +38,28 @@ impl Operations {
 
 /// A line an operation.
 fn list(operations: &Value) -> String {
-    let lines: Vec<(&str, &str)> = operations
+    let lines: Vec<(&str, String)> = operations
         .as_array()
         .into_iter()
         .flatten()
-        .map(|spec| (text(&spec["name"]), text(&spec["summary"])))
+        .map(|spec| (text(&spec["name"]), summary(spec)))
         .collect();
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     lines.iter().map(|(name, summary)| format!("{name:width$}  {summary}\n")).collect()
 }
 
+/// What it does, and what to use instead if it's not to be used any more.
+fn summary(spec: &Value) -> String {
+    let summary = text(&spec["summary"]);
+    match spec["deprecated"].as_str() {
+        Some(instead) => format!("{summary} (deprecated: {instead})"),
+        None => summary.to_owned(),
+    }
+}
+
 /// One operation, for a person who wants to run it.
 fn describe(spec: &Value) -> String {
-    let mut out = format!("{}: {}\n", text(&spec["name"]), text(&spec["summary"]));
+    let mut out = format!("{}: {}\n", text(&spec["name"]), summary(spec));
     if let Some(description) = spec["description"].as_str() {
         out += &format!("\n{description}\n");
     }

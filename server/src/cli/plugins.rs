@@ -15,6 +15,9 @@ pub(super) struct Plugins {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Tell for each crate the version of core that it was built on, and where it was built from
+    #[arg(long)]
+    sources: bool,
 }
 
 /// What a row is of.
@@ -43,6 +46,8 @@ impl Plugins {
                         "name": row.name,
                         "crate": row.package.name,
                         "version": row.package.version,
+                        "core": skep::VERSION,
+                        "source": row.package.source,
                         "summary": row.summary,
                         "operations": row.operations,
                     })
@@ -59,6 +64,9 @@ impl Plugins {
             let kind = if row.kind == STORE { ", a store" } else { "" };
             let Row { name, package, summary, .. } = row;
             print_line(format_args!("{name} ({package}){kind}{dash}{summary}"))?;
+            if self.sources {
+                print_line(format_args!("  on skep {}, from {}", skep::VERSION, package.source))?;
+            }
             for operation in row.operations {
                 print_line(format_args!("  {operation}"))?;
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skep::Router;
 use skep::plugin::Linked;
@@ -15,7 +16,7 @@ use crate::cli::Error;
 use crate::config::{Config, FileArgs, ServeFlags};
 use crate::http::Http;
 use crate::store::ChosenStore;
-use crate::{logging, server};
+use crate::{http, logging, server};
 
 /// Worker threads beyond the processor's. An operation that hasn't proved to be prompt doesn't get on
 /// them at all; these are for one that has, and then blocks in some of its jobs.
@@ -23,6 +24,13 @@ const SPARE_THREADS: usize = 8;
 
 /// How long threads that a handler blocks are waited for at the end.
 const RUNTIME_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often the metrics are put in order.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The histograms' buckets, seconds.
+const BUCKETS: [f64; 12] =
+    [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 3_600.0];
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -62,7 +70,13 @@ async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
     engine.data_dir.clone_from(&server.data_dir);
     engine.plugins = plugins;
     let router = Router::start(engine, Linked::all(), store).await?;
-    let http = Arc::new(Http::new(router.clone(), &server));
+    let http = match Http::new(router.clone(), recorder()?, &server) {
+        Ok(http) => Arc::new(http),
+        Err(error) => {
+            router.shutdown(Duration::ZERO).await;
+            return Err(error.into());
+        }
+    };
     let stop = stop_signal()?;
     info!("listening on http://{}", listener.local_addr()?);
     server::serve(listener, http, &server, async {
@@ -77,6 +91,21 @@ async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
     .await;
     info!("stopped");
     Ok(())
+}
+
+/// Installs what keeps the metrics until they are asked for.
+fn recorder() -> Result<PrometheusHandle, Error> {
+    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?;
+    http::metrics::describe();
+    let upkeep = recorder.clone();
+    tokio::spawn(async move {
+        // What nobody asks for must not pile up.
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(recorder)
 }
 
 /// Lets the server have as many files open as the system allows it. The limit that it's started with

@@ -14,29 +14,31 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 use skep::job::FrameReader;
 use skep::router::CancelOnDrop;
-use skep::store::StoreError;
 
 /// How long a stream may be silent before a comment tells proxies that it's alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Why a body breaks off.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// The body of an answer.
 pub(crate) enum Body {
     Whole(Full<Bytes>),
-    Events(BoxStream<'static, Result<Bytes, StoreError>>),
+    Stream(BoxStream<'static, Result<Bytes, BoxError>>),
 }
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = StoreError;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StoreError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
             Self::Whole(whole) => Pin::new(whole).poll_frame(cx).map_err(|never| match never {}),
-            Self::Events(events) => {
-                events.poll_next_unpin(cx).map(|next| next.map(|bytes| bytes.map(Frame::data)))
+            Self::Stream(stream) => {
+                stream.poll_next_unpin(cx).map(|next| next.map(|bytes| bytes.map(Frame::data)))
             }
         }
     }
@@ -44,14 +46,14 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
-            Self::Events(_) => false,
+            Self::Stream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(whole) => whole.size_hint(),
-            Self::Events(_) => SizeHint::default(),
+            Self::Stream(_) => SizeHint::default(),
         }
     }
 }
@@ -101,9 +103,8 @@ pub(crate) fn tagged_json(request: &HeaderMap, value: &impl Serialize) -> Respon
 }
 
 /// An answer of plain text.
-pub(crate) fn text(text: &'static str) -> Response<Body> {
-    let body = Body::Whole(Full::new(Bytes::from_static(text.as_bytes())));
-    with_type(StatusCode::OK, body, "text/plain; charset=utf-8")
+pub(crate) fn text(text: impl Into<Bytes>) -> Response<Body> {
+    with_type(StatusCode::OK, Body::Whole(Full::new(text.into())), "text/plain; charset=utf-8")
 }
 
 /// An answer without a body.
@@ -120,9 +121,9 @@ pub(crate) fn events(reader: FrameReader, owner: Option<CancelOnDrop>) -> Respon
             next = reader.next() => next.transpose()?,
             () = tokio::time::sleep(KEEP_ALIVE) => Ok(Bytes::from_static(b": keep-alive\n\n")),
         };
-        Some((next, (reader, owner)))
+        Some((next.map_err(Into::into), (reader, owner)))
     });
-    let mut response = with_type(StatusCode::OK, Body::Events(stream.boxed()), "text/event-stream");
+    let mut response = with_type(StatusCode::OK, Body::Stream(stream.boxed()), "text/event-stream");
     // nginx would gather the events otherwise.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response

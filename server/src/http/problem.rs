@@ -11,11 +11,13 @@ use crate::http::body::{Body, json_bytes};
 pub(crate) struct Refusal {
     // Boxed: an answer is mostly none.
     problem: Box<Problem>,
-    allow: Option<&'static str>,
+    allow: Option<String>,
 }
 
 impl Refusal {
-    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+    /// `allow` are the methods that there are.
+    pub(crate) fn method_not_allowed(allow: impl Into<String>) -> Self {
+        let allow = allow.into();
         let problem = Problem::new(Code::MethodNotAllowed, format!("this resource has {allow}"));
         Self { allow: Some(allow), ..problem.into() }
     }
@@ -27,8 +29,8 @@ impl Refusal {
         let headers = response.headers_mut();
         let problem_json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem_json);
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(allow) = self.allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
+            headers.insert(header::ALLOW, allow);
         }
         if let Some(after) = self.problem.retry_after() {
             // Whole seconds (RFC 9110, 10.2.3); earlier than it's worth is a request in vain.

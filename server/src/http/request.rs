@@ -25,7 +25,8 @@ impl Http {
         parse(&self.body(request.into_body()).await?)
     }
 
-    async fn body(&self, body: Incoming) -> Result<Bytes, Problem> {
+    /// A request's body, whole.
+    pub(crate) async fn body(&self, body: Incoming) -> Result<Bytes, Problem> {
         let limit = self.max_body;
         let Ok(read) = timeout(self.body_timeout, Limited::new(body, limit).collect()).await else {
             let detail = format!("the body did not arrive within {:?}", self.body_timeout);

@@ -12,6 +12,7 @@ mod listen;
 mod long_log;
 mod proxy;
 mod restart;
+mod routes;
 mod schedule;
 mod shutdown;
 #[cfg(feature = "stock")]

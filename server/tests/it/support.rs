@@ -19,7 +19,7 @@ pub(crate) struct Server {
     lines: Receiver<String>,
     /// What it has logged so far.
     log: Vec<String>,
-    http: Client,
+    pub(crate) http: Client,
     program: PathBuf,
     flags: Vec<String>,
     data: tempfile::TempDir,
