@@ -23,8 +23,10 @@
 //! tools add is a crate that nobody has to write, and errors that name the plugin.
 
 mod build;
+mod cargo;
 mod dev;
 mod new;
+mod server_crate;
 mod source;
 
 use std::error::Error;

@@ -135,6 +135,14 @@ impl Source {
         Ok(Value::Table(dependency))
     }
 
+    /// Where one of Skep's own crates is, as a `[patch]` has it: without features.
+    pub(crate) fn location(&self, name: &str) -> Result<Value, SourceError> {
+        let dependency = self.dependency(name)?;
+        let keys = dependency.as_table().into_iter().flatten();
+        let keys = keys.filter(|(key, _)| matches!(key.as_str(), "path" | "git" | "rev"));
+        Ok(Value::Table(keys.map(|(key, value)| (key.clone(), value.clone())).collect()))
+    }
+
     /// A value of the workspace's manifest: `["workspace", "package", "edition"]`.
     pub(crate) fn value(&self, at: &[&str]) -> Option<&Value> {
         let (first, rest) = at.split_first()?;
