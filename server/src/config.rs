@@ -1,6 +1,5 @@
 //! The configuration: `skep.toml`, then `SKEP_*` variables, then flags; the later wins.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use skep::{JobsConfig, duration, nearest};
 
+use crate::listen::Listen;
 use crate::logging::LogFormat;
 
 /// The file that is read when none is named and it's there.
@@ -30,7 +30,7 @@ pub(crate) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServerConfig {
     /// Where it listens.
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Listen,
     /// Where plugins keep their files.
     pub(crate) data_dir: PathBuf,
     /// Where jobs are kept: a store's name, or `NAME:...`.
@@ -58,7 +58,7 @@ pub(crate) struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 7833)),
+            listen: Listen::Address(([127, 0, 0, 1], 7833).into()),
             data_dir: PathBuf::from("skep-data"),
             store: None,
             insecure: false,
@@ -89,10 +89,11 @@ pub(crate) struct PlaceFlags {
 /// The flags of `skep serve`, which win over file and environment.
 #[derive(Debug, clap::Args, Serialize)]
 pub(crate) struct ServeFlags {
-    /// Address to listen on [default: 127.0.0.1:7833]
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Address to listen on, or `stdin`: the socket that is its standard input [default:
+    /// 127.0.0.1:7833]
+    #[arg(long, value_name = "ADDR:PORT|stdin")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    listen: Option<SocketAddr>,
+    listen: Option<Listen>,
     #[command(flatten)]
     #[serde(flatten)]
     place: PlaceFlags,
@@ -121,21 +122,6 @@ pub(crate) enum ConfigError {
     NoFile(String),
     #[error("{0}")]
     Invalid(String),
-    #[error(
-        "refusing to listen on {0}: anyone who reaches that address could use this server; listen \
-         on 127.0.0.1, or pass --insecure if you mean it"
-    )]
-    Exposed(SocketAddr),
-}
-
-impl ServerConfig {
-    /// Refuses to be reached by everyone, unless that is meant.
-    pub(crate) fn check_exposure(&self) -> Result<(), ConfigError> {
-        if self.listen.ip().is_loopback() || self.insecure {
-            return Ok(());
-        }
-        Err(ConfigError::Exposed(self.listen))
-    }
 }
 
 impl Config {

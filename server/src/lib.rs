@@ -14,11 +14,12 @@
 //!
 //! The parts: `http/` converts requests into calls of the [`Router`](skep::Router) and back, a file a
 //! resource; `server.rs` has the listener and the graceful end; `config.rs` reads the configuration;
-//! `store.rs` finds the store; `cli/` has a file a command.
+//! `listen.rs` finds the socket; `store.rs` finds the store; `cli/` has a file a command.
 
 mod cli;
 mod config;
 mod http;
+mod listen;
 mod logging;
 mod server;
 mod store;

@@ -8,7 +8,6 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skep::Router;
 use skep::plugin::Linked;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -36,7 +35,6 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Result<ExitCode, Error> {
         let mut config = Config::load(&self.file, &self.flags)?;
-        config.server.check_exposure()?;
         let store = ChosenStore::of(&mut config)?;
         logging::init(config.server.log_format);
         raise_file_limit();
@@ -54,9 +52,7 @@ impl Serve {
 async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
     let Config { server, jobs, plugins } = config;
     // Before anything starts: a taken port is told at once.
-    let listener = TcpListener::bind(server.listen)
-        .await
-        .map_err(|error| format!("can't listen on {}: {error}", server.listen))?;
+    let listener = server.listener().await?;
     let name = store.name();
     let store = store.open().await?;
     info!("jobs are kept by the store `{name}`");
@@ -69,7 +65,10 @@ async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
     let stop = stop_signal()?;
     info!("listening on http://{}", listener.local_addr()?);
     server::serve(listener, http, &server, async {
-        stop.await;
+        tokio::select! {
+            () = stop => {}
+            () = server.listen.lost() => info!("whoever handed this server its socket is gone"),
+        }
         // Until the jobs have ended the server still answers: clients read their streams to the
         // end, and /readyz says that it goes down.
         router.shutdown(server.drain).await;

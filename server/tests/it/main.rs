@@ -8,6 +8,7 @@ mod containment;
 mod idempotency;
 mod jobs;
 mod limits;
+mod listen;
 mod long_log;
 mod proxy;
 mod restart;
