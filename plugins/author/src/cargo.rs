@@ -65,12 +65,12 @@ impl Display for PackageId {
 /// What `cargo metadata` says of a crate: all that a build of it would take.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Metadata {
-    pub(crate) packages: Vec<Package>,
+    packages: Vec<Package>,
     resolve: Resolve,
 }
 
 /// One package of a build.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Package {
     pub(crate) id: PackageId,
     pub(crate) name: String,
@@ -83,15 +83,13 @@ pub(crate) struct Package {
 }
 
 /// A dependency as a manifest asks for it.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Requirement {
     pub(crate) name: String,
-    pub(crate) req: String,
+    req: String,
     /// None of a path.
-    pub(crate) source: Option<String>,
-    pub(crate) path: Option<PathBuf>,
-    /// None of a dependency that isn't for tests or the build script alone.
-    pub(crate) kind: Option<String>,
+    source: Option<String>,
+    path: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,6 +111,38 @@ struct Link {
     pkg: PackageId,
 }
 
+impl Package {
+    /// Where it's from: its directory, a registry or a repository.
+    pub(crate) fn place(&self) -> String {
+        match &self.source {
+            None => {
+                self.manifest_path.parent().unwrap_or(&self.manifest_path).display().to_string()
+            }
+            Some(source) => source.split_once('+').map_or(&**source, |(_, url)| url).to_owned(),
+        }
+    }
+}
+
+/// As people name it: `shout 0.1.0 (/home/ada/shout)`.
+impl Display for Package {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({})", self.name, self.version, self.place())
+    }
+}
+
+/// As a manifest has it: `skep = "^0.1"`.
+impl Display for Requirement {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        let git = self.source.as_deref().and_then(|source| source.strip_prefix("git+"));
+        match (&self.path, git) {
+            (Some(path), _) => write!(f, "{name} = {{ path = \"{}\" }}", path.display()),
+            (None, Some(url)) => write!(f, "{name} = {{ git = \"{url}\" }}"),
+            (None, None) => write!(f, "{name} = \"{}\"", self.req),
+        }
+    }
+}
+
 impl Metadata {
     /// The package with this id.
     pub(crate) fn package(&self, id: &PackageId) -> Option<&Package> {
@@ -123,6 +153,16 @@ impl Metadata {
     pub(crate) fn direct(&self) -> impl Iterator<Item = (&str, &Package)> {
         let links = self.links(&self.resolve.root).iter();
         links.filter_map(|link| Some((link.name.as_str(), self.package(&link.pkg)?)))
+    }
+
+    /// The package of this name, if the build has one.
+    pub(crate) fn named(&self, name: &str) -> Option<&Package> {
+        self.packages.iter().find(|package| package.name == name)
+    }
+
+    /// The package that the crate itself depends on by this name.
+    pub(crate) fn direct_package(&self, name: &str) -> Option<&Package> {
+        self.direct().map(|(_, package)| package).find(|package| package.name == name)
     }
 
     /// The shortest way from one package down to another: both, and those between them.
@@ -154,9 +194,17 @@ impl Metadata {
 ///
 /// Tells what Cargo does as it does it, on standard error; but why it fails is in the error alone.
 pub(crate) fn metadata(directory: &Path, lock: Lock) -> Result<Metadata, CargoError> {
-    let host = host()?;
-    let arguments = ["metadata", "--format-version=1", "--filter-platform", &host];
-    let mut child = cargo(directory, arguments, lock)
+    resolve(cargo(directory, [], lock))
+}
+
+/// Asks the same, without a word to anyone.
+pub(crate) fn quiet_metadata(directory: &Path) -> Result<Metadata, CargoError> {
+    resolve(cargo(directory, ["--quiet"], Lock::Extend))
+}
+
+fn resolve(mut cargo: Command) -> Result<Metadata, CargoError> {
+    let mut child = cargo
+        .args(["metadata", "--format-version=1", "--filter-platform", &host()?])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -175,9 +223,10 @@ pub(crate) fn metadata(directory: &Path, lock: Lock) -> Result<Metadata, CargoEr
 ///
 /// All that Cargo and the compiler say goes to standard error as it comes.
 pub(crate) fn build(directory: &Path, profile: Profile, lock: Lock) -> Result<PathBuf, CargoError> {
-    let format = match io::stderr().is_terminal() {
-        true => "--message-format=json-diagnostic-rendered-ansi",
-        false => "--message-format=json",
+    let format = if io::stderr().is_terminal() {
+        "--message-format=json-diagnostic-rendered-ansi"
+    } else {
+        "--message-format=json"
     };
     let mut cargo = cargo(directory, ["build", format], lock);
     if profile == Profile::Release {
@@ -190,7 +239,7 @@ pub(crate) fn build(directory: &Path, profile: Profile, lock: Lock) -> Result<Pa
     for line in messages.map_while(Result::ok) {
         // What a build script prints comes here too; only messages matter.
         match serde_json::from_str(&line) {
-            Ok(Message::CompilerMessage { package_id, message }) => {
+            Ok(Message::Diagnostic { package_id, message }) => {
                 if let Some(rendered) = message.rendered {
                     eprint!("{rendered}");
                 }
@@ -198,7 +247,7 @@ pub(crate) fn build(directory: &Path, profile: Profile, lock: Lock) -> Result<Pa
                     refused.get_or_insert(package_id);
                 }
             }
-            Ok(Message::CompilerArtifact { executable: Some(path) }) => program = Some(path),
+            Ok(Message::Artifact { executable: Some(path) }) => program = Some(path),
             _ => {}
         }
     }
@@ -212,15 +261,12 @@ pub(crate) fn build(directory: &Path, profile: Profile, lock: Lock) -> Result<Pa
 
 /// A line of `cargo build --message-format=json`.
 #[derive(Deserialize)]
-#[serde(tag = "reason", rename_all = "kebab-case")]
+#[serde(tag = "reason")]
 enum Message {
-    CompilerMessage {
-        package_id: PackageId,
-        message: Diagnostic,
-    },
-    CompilerArtifact {
-        executable: Option<PathBuf>,
-    },
+    #[serde(rename = "compiler-message")]
+    Diagnostic { package_id: PackageId, message: Diagnostic },
+    #[serde(rename = "compiler-artifact")]
+    Artifact { executable: Option<PathBuf> },
     #[serde(other)]
     Other,
 }

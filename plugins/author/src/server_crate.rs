@@ -10,7 +10,8 @@ use toml::{Table, Value};
 use crate::cargo::{self, CargoError, Lock, Metadata};
 use crate::source::{CORE, Source, SourceError};
 
-const SERVER: &str = "skep-server";
+/// The crate that serves.
+pub(crate) const SERVER: &str = "skep-server";
 
 /// The plugin whose engine chooses its kernels by the processor that it's compiled for.
 const ENGINE: &str = "skep-worker";
@@ -35,7 +36,8 @@ pub(crate) struct PluginDependency {
     pub(crate) name: String,
     /// Its line of `[dependencies]`: a version, or a table.
     pub(crate) dependency: Value,
-    is_own: bool,
+    /// Whether it's one of Skep's own.
+    pub(crate) is_own: bool,
 }
 
 /// Why there is no server crate.
@@ -78,20 +80,17 @@ impl ServerCrate<'_> {
     /// where nothing is new. A crate that has no lock file yet begins with the source tree's: with
     /// the versions that Skep is tested with.
     pub(crate) fn write(&self, lock: Lock) -> Result<Metadata, WriteError> {
-        let program = self.directory.join("src/main.rs");
         write(&self.directory.join("Cargo.toml"), &self.manifest()?)?;
         let config = self.directory.join(".cargo/config.toml");
-        match self.plugins.iter().any(|plugin| plugin.name == ENGINE) {
-            true => write(&config, ENGINE_CONFIG)?,
-            false => remove(&config)?,
+        if self.plugins.iter().any(|plugin| plugin.name == ENGINE) {
+            write(&config, ENGINE_CONFIG)?;
+        } else {
+            remove(&config)?;
         }
-        self.begin_lock()?;
-        if !program.exists() {
-            // Cargo wants one before it says what the plugins' libraries are called.
-            write(&program, "fn main() {}\n")?;
-        }
+        let path = self.directory.join("Cargo.lock");
+        self.source.begin_lock(&path).map_err(|reason| WriteError::File { path, reason })?;
         let metadata = cargo::metadata(self.directory, lock)?;
-        write(&program, &self.program(&metadata)?)?;
+        write(&self.directory.join("src/main.rs"), &self.program(&metadata)?)?;
         Ok(metadata)
     }
 
@@ -147,19 +146,6 @@ impl ServerCrate<'_> {
              fn main() -> ExitCode {{\n    skep_server::main()\n}}\n",
             libraries.concat()
         ))
-    }
-
-    fn begin_lock(&self) -> Result<(), WriteError> {
-        let path = self.directory.join("Cargo.lock");
-        let Some(root) = self.source.root() else { return Ok(()) };
-        if path.exists() {
-            return Ok(());
-        }
-        match fs::copy(root.join("Cargo.lock"), &path) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(reason) => Err(WriteError::File { path, reason }),
-        }
     }
 }
 

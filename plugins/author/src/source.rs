@@ -1,7 +1,8 @@
 //! Where Skep's own crates come from: a source tree on this machine, or a git repository.
 
 use std::fmt::{self, Display, Formatter};
-use std::io;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -45,8 +46,8 @@ pub(crate) struct Source {
 enum Location {
     /// The root of a source tree, absolute.
     Tree(PathBuf),
-    /// A git repository.
-    Git { url: String, rev: Option<String> },
+    /// A git repository: `URL` or `URL#REV`.
+    Git(String),
 }
 
 /// Why there is no source.
@@ -81,28 +82,23 @@ impl Source {
     /// A source by what a person writes: a git URL with or without a `#REV`, or a path, which is
     /// relative to `base`.
     pub(crate) fn parse(text: &str, base: &Path) -> Result<Self, SourceError> {
-        if !is_git(text) {
+        if git(text).is_none() {
             let root = base.join(text);
             return match root.canonicalize() {
                 Ok(root) => Self::tree(root),
                 Err(reason) => Err(SourceError::Unreadable { root, reason }),
             };
         }
-        let (url, rev) = match text.split_once('#') {
-            Some((url, rev)) => (url, Some(rev.to_owned())),
-            None => (text, None),
-        };
-        let location = Location::Git { url: url.to_owned(), rev };
         let manifest = BUILT_FROM.parse();
         let manifest = manifest.map_err(|reason| SourceError::NotToml {
             root: Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
             reason,
         })?;
-        Ok(Self { location, manifest })
+        Ok(Self { location: Location::Git(text.to_owned()), manifest })
     }
 
     fn tree(root: PathBuf) -> Result<Self, SourceError> {
-        let manifest = match std::fs::read_to_string(root.join("Cargo.toml")) {
+        let manifest = match fs::read_to_string(root.join("Cargo.toml")) {
             Ok(manifest) => manifest,
             Err(reason) => return Err(SourceError::Unreadable { root, reason }),
         };
@@ -149,11 +145,15 @@ impl Source {
         rest.iter().try_fold(self.manifest.get(*first)?, |value, key| value.get(*key))
     }
 
-    /// The root of the tree, if it's on this machine.
-    pub(crate) fn root(&self) -> Option<&Path> {
-        match &self.location {
-            Location::Tree(root) => Some(root),
-            Location::Git { .. } => None,
+    /// Begins a lock file that isn't there yet with the tree's, if there is one.
+    pub(crate) fn begin_lock(&self, path: &Path) -> io::Result<()> {
+        let Location::Tree(root) = &self.location else { return Ok(()) };
+        if path.exists() {
+            return Ok(());
+        }
+        match fs::copy(root.join("Cargo.lock"), path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 }
@@ -161,14 +161,12 @@ impl Source {
 impl Location {
     /// Where the crate in the directory `path` of the tree is, as a dependency has it.
     fn of(&self, path: &str) -> Table {
-        let text = |key: &str, value: String| (key.to_owned(), Value::String(value));
         match self {
             Self::Tree(root) => {
-                Table::from_iter([text("path", root.join(path).display().to_string())])
+                let path = Value::String(root.join(path).display().to_string());
+                Table::from_iter([("path".to_owned(), path)])
             }
-            Self::Git { url, rev } => std::iter::once(text("git", url.clone()))
-                .chain(rev.clone().map(|rev| text("rev", rev)))
-                .collect(),
+            Self::Git(text) => git(text).unwrap_or_default(),
         }
     }
 }
@@ -177,15 +175,22 @@ impl Display for Source {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.location {
             Location::Tree(root) => write!(f, "{}", root.display()),
-            Location::Git { url, rev: None } => write!(f, "{url}"),
-            Location::Git { url, rev: Some(rev) } => write!(f, "{url}#{rev}"),
+            Location::Git(text) => f.write_str(text),
         }
     }
 }
 
-/// Whether a person means a git repository: a URL, or `git@host:path` as ssh has it.
-pub(crate) fn is_git(text: &str) -> bool {
-    text.contains("://") || text.starts_with("git@")
+/// What a dependency says of a git repository that a person names as `URL` or `URL#REV`; none if
+/// it's no git URL, which `git@host:path` is too.
+pub(crate) fn git(text: &str) -> Option<Table> {
+    if !text.contains("://") && !text.starts_with("git@") {
+        return None;
+    }
+    let pair = |key: &str, value: &str| (key.to_owned(), Value::String(value.to_owned()));
+    Some(match text.split_once('#') {
+        Some((url, rev)) => Table::from_iter([pair("git", url), pair("rev", rev)]),
+        None => Table::from_iter([pair("git", text)]),
+    })
 }
 
 #[cfg(test)]
@@ -216,7 +221,7 @@ mod tests {
         let refused = Source::parse(path, Path::new("")).unwrap_err().to_string();
         assert!(refused.contains(path) && refused.contains("--source"), "{refused}");
 
-        std::fs::write(elsewhere.path().join("Cargo.toml"), "[package]\nname = \"x\"\n").unwrap();
+        fs::write(elsewhere.path().join("Cargo.toml"), "[package]\nname = \"x\"\n").unwrap();
         let refused = Source::parse(path, Path::new("")).unwrap_err().to_string();
         assert!(refused.ends_with("its workspace has no dependency `skep`"), "{refused}");
     }
