@@ -145,9 +145,17 @@ impl Source {
         rest.iter().try_fold(self.manifest.get(*first)?, |value, key| value.get(*key))
     }
 
+    /// The root of the tree, if it's on this machine.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        match &self.location {
+            Location::Tree(root) => Some(root),
+            Location::Git(_) => None,
+        }
+    }
+
     /// Begins a lock file that isn't there yet with the tree's, if there is one.
     pub(crate) fn begin_lock(&self, path: &Path) -> io::Result<()> {
-        let Location::Tree(root) = &self.location else { return Ok(()) };
+        let Some(root) = self.root() else { return Ok(()) };
         if path.exists() {
             return Ok(());
         }
