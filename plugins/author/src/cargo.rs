@@ -112,14 +112,32 @@ struct Link {
 }
 
 impl Package {
-    /// Where it's from: its directory, a registry or a repository.
+    /// Where it's from: its directory, its registry, or its repository as `URL#COMMIT`.
     pub(crate) fn place(&self) -> String {
-        match &self.source {
-            None => {
-                self.manifest_path.parent().unwrap_or(&self.manifest_path).display().to_string()
-            }
-            Some(source) => source.split_once('+').map_or(&**source, |(_, url)| url).to_owned(),
+        let Some(source) = &self.source else {
+            return self
+                .manifest_path
+                .parent()
+                .unwrap_or(&self.manifest_path)
+                .display()
+                .to_string();
+        };
+        let (_, url) = source.split_once('+').unwrap_or(("", source));
+        match (url.split_once('?'), url.split_once('#')) {
+            (Some((url, _)), Some((_, commit))) => format!("{url}#{commit}"),
+            _ => url.to_owned(),
         }
+    }
+
+    /// Whether it's from a git repository.
+    pub(crate) fn is_in_git(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.starts_with("git+"))
+    }
+
+    /// The directory above its own, if it's of a path: the root of the tree that a core is of.
+    pub(crate) fn tree(&self) -> Option<&Path> {
+        let directory = self.source.is_none().then(|| self.manifest_path.parent())?;
+        directory?.parent()
     }
 }
 
@@ -163,6 +181,12 @@ impl Metadata {
     /// The package that the crate itself depends on by this name.
     pub(crate) fn direct_package(&self, name: &str) -> Option<&Package> {
         self.direct().map(|(_, package)| package).find(|package| package.name == name)
+    }
+
+    /// The directories of the packages that are taken by their paths: what may change.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
+        let paths = self.packages.iter().filter(|package| package.source.is_none());
+        paths.filter_map(|package| package.manifest_path.parent())
     }
 
     /// The shortest way from one package down to another: both, and those between them.

@@ -270,17 +270,11 @@ impl Conflict {
 
 /// The source that a core is of, as `--source` takes it.
 fn source_of(core: &Package) -> Option<String> {
-    match &core.source {
-        None => {
-            let root = core.manifest_path.parent()?.parent()?.to_str()?;
-            Source::parse(root, Path::new("")).ok().map(|source| source.to_string())
-        }
-        Some(source) => {
-            let (place, commit) = source.strip_prefix("git+")?.split_once('#')?;
-            let url = place.split_once('?').map_or(place, |(url, _)| url);
-            Some(format!("{url}#{commit}"))
-        }
+    if core.is_in_git() {
+        return Some(core.place());
     }
+    let root = core.tree()?.to_str()?;
+    Source::parse(root, Path::new("")).ok().map(|source| source.to_string())
 }
 
 /// What a manifest asks for to get this version or one that is compatible: `0.1` of `0.1.7`.

@@ -1,5 +1,6 @@
 //! A plugin that is asked for: `CRATE[@VERSION][=PATH]`.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -33,6 +34,8 @@ pub(super) enum WithError {
     NoPlace(String),
     #[error("plugin `{name}`: can't read {}: {reason}", .path.display())]
     Unreadable { name: String, path: PathBuf, reason: io::Error },
+    #[error("plugin `{name}`: the crate in {} is called `{found}`: ask for that", .path.display())]
+    OtherName { name: String, path: PathBuf, found: String },
 }
 
 impl FromStr for With {
@@ -96,18 +99,25 @@ impl With {
     }
 
     fn path(&self, path: &Path) -> Result<Table, WithError> {
+        let name = || self.name.clone();
         // The manifest is what can be lacking: a directory may be there and be something else.
-        match path.join("Cargo.toml").canonicalize() {
-            Ok(manifest) => {
-                let directory = manifest.parent().unwrap_or(path).display().to_string();
-                Ok(Table::from_iter([("path".to_owned(), Value::String(directory))]))
-            }
-            Err(reason) => Err(WithError::Unreadable {
-                name: self.name.clone(),
-                path: path.join("Cargo.toml"),
-                reason,
-            }),
+        let manifest = path.join("Cargo.toml");
+        let read = || Ok((manifest.canonicalize()?, fs::read_to_string(&manifest)?));
+        let (manifest, text) = read().map_err(|reason| WithError::Unreadable {
+            name: name(),
+            path: manifest.clone(),
+            reason,
+        })?;
+        let path = manifest.parent().unwrap_or(path);
+        // What else is wrong with a manifest, Cargo says.
+        let parsed = text.parse::<Table>().unwrap_or_default();
+        let found = parsed.get("package").and_then(|package| package.get("name")?.as_str());
+        if let Some(found) = found.filter(|found| *found != self.name) {
+            let (path, found) = (path.to_owned(), found.to_owned());
+            return Err(WithError::OtherName { name: name(), path, found });
         }
+        let path = Value::String(path.display().to_string());
+        Ok(Table::from_iter([("path".to_owned(), path)]))
     }
 }
 

@@ -1,0 +1,9 @@
+//! The tools as programs, with a real Cargo.
+//!
+//! Servers are compiled here, so a first run takes minutes: all of them share one target directory,
+//! which keeps what they have in common.
+
+mod build;
+mod conflict;
+mod registry;
+mod support;
