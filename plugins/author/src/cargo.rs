@@ -90,6 +90,8 @@ pub(crate) struct Requirement {
     /// None of a path.
     source: Option<String>,
     path: Option<PathBuf>,
+    /// A registry's index. None of the public one, and where it isn't in one.
+    registry: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -153,10 +155,14 @@ impl Display for Requirement {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let name = &self.name;
         let git = self.source.as_deref().and_then(|source| source.strip_prefix("git+"));
-        match (&self.path, git) {
-            (Some(path), _) => write!(f, "{name} = {{ path = \"{}\" }}", path.display()),
-            (None, Some(url)) => write!(f, "{name} = {{ git = \"{url}\" }}"),
-            (None, None) => write!(f, "{name} = \"{}\"", self.req),
+        let req = &self.req;
+        match (&self.path, git, &self.registry) {
+            (Some(path), ..) => write!(f, "{name} = {{ path = \"{}\" }}", path.display()),
+            (_, Some(url), _) => write!(f, "{name} = {{ git = \"{url}\" }}"),
+            (.., Some(index)) => {
+                write!(f, "{name} = {{ version = \"{req}\", registry-index = \"{index}\" }}")
+            }
+            _ => write!(f, "{name} = \"{req}\""),
         }
     }
 }

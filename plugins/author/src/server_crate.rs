@@ -169,3 +169,48 @@ fn remove(path: &Path) -> Result<(), WriteError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    /// Writes the crate of a server with these families.
+    fn write_with(families: &[&str], directory: &Path) {
+        let source = Source::built_from().unwrap();
+        let families = families.iter().map(|family| PluginDependency::family(&source, family));
+        let plugins = families.collect::<Result<_, _>>().unwrap();
+        ServerCrate { directory, source: &source, plugins }.write(Lock::Extend).unwrap();
+    }
+
+    fn changed(directory: &Path) -> BTreeMap<&'static str, SystemTime> {
+        ["Cargo.toml", "Cargo.lock", "src/main.rs"]
+            .map(|name| (name, directory.join(name).metadata().unwrap().modified().unwrap()))
+            .into()
+    }
+
+    #[test]
+    fn what_is_written_again_is_not_touched() {
+        let directory = tempfile::tempdir().unwrap();
+        write_with(&["system"], directory.path());
+        let first = changed(directory.path());
+        write_with(&["system"], directory.path());
+        assert_eq!(changed(directory.path()), first);
+    }
+
+    #[test]
+    fn the_engine_is_compiled_as_in_the_stock_build_and_what_is_for_it_goes_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+        write_with(&["system", "worker"], directory.path());
+        assert!(read(".cargo/config.toml").contains("target-cpu"));
+        assert!(read("Cargo.toml").contains("[profile.dev.package.skep-engine]"));
+
+        write_with(&["system"], directory.path());
+        assert!(!directory.path().join(".cargo/config.toml").exists());
+        assert!(!read("Cargo.toml").contains("skep-engine"));
+        assert!(read("Cargo.toml").contains("lto = \"thin\""), "the release profile stays");
+    }
+}

@@ -148,8 +148,8 @@ impl Probe<'_> {
         match self.take(&[&any, ours]) {
             // Where there is no such version, Cargo may also choose one that needs no core at all.
             Ok(metadata) => Ok(metadata.direct_package(&plugin.name).and_then(|package| {
-                let needs_core = package.dependencies.iter().any(|needed| needed.name == CORE);
-                needs_core.then(|| package.version.clone())
+                metadata.way(&package.id, &metadata.named(CORE)?.id)?;
+                Some(package.version.clone())
             })),
             Err(ProbeError::Cargo(CargoError::Unresolved(_))) => Ok(None),
             Err(error) => Err(error),
