@@ -44,7 +44,9 @@ fn copy(from: &Path, to: &Path) {
 fn build_with(place: &Path, plugins: &[String]) -> Done {
     let mut command = skep(place);
     command.arg("build").args(WITHOUT_ENGINE);
-    plugins.iter().for_each(|plugin| drop(command.args(["--with", plugin])));
+    for plugin in plugins {
+        command.args(["--with", plugin]);
+    }
     build(&mut command)
 }
 
@@ -107,6 +109,22 @@ fn a_plugin_that_needs_another_core_by_way_of_a_crate_is_told_so() {
 }
 
 #[test]
+fn a_plugin_that_needs_two_cores_by_itself_is_told_so() {
+    let place = tempdir().unwrap();
+    let core = format!("skep = {{ path = \"{}/core\" }}", copy_core(place.path()).display());
+    write_crate(place.path(), ("other-half", "1.0.0"), &core, "");
+    let needs = "skep = \"0.1\"\nother-half = { path = \"../other-half\" }";
+    let torn = write_crate(place.path(), ("torn", "0.1.0"), needs, &operation("torn"));
+    let refused = build_with(place.path(), &[by_path("torn", &torn)]).refusal();
+    assert!(refused.contains("Plugin `torn` wants two by itself"), "{refused}");
+    assert!(refused.contains("by package `other-half v1.0.0"), "Cargo names who asks: {refused}");
+    assert!(
+        refused.contains("- torn: have all that it needs ask for `skep = \"0.1\"`"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn of_a_plugin_in_a_registry_the_version_that_agrees_is_found() {
     let place = tempdir().unwrap();
     let registry = Registry::new(place.path().join("registry"));
@@ -116,7 +134,9 @@ fn of_a_plugin_in_a_registry_the_version_that_agrees_is_found() {
     let built = |plugins: &[&str]| {
         let mut command = skep(place.path());
         command.arg("build").args(["--registry", "local"]).args(WITHOUT_ENGINE);
-        plugins.iter().for_each(|plugin| drop(command.args(["--with", plugin])));
+        for plugin in plugins {
+            command.args(["--with", plugin]);
+        }
         build(registry.tell(&mut command))
     };
     let refused = built(&["hoot@0.2", "howl@0.2"]).refusal();
