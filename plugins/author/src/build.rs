@@ -8,7 +8,7 @@ mod with;
 
 use std::error::Error;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -133,7 +133,7 @@ impl Tool for Build {
         if let Some(kept) = &request.lock {
             replace(&directory.join("Cargo.lock"), kept)?;
         }
-        println!("{} has {proof}", request.output.display());
+        writeln!(io::stdout(), "{} has {proof}", request.output.display())?;
         Ok(())
     }
 }
@@ -172,7 +172,9 @@ fn take_lock(kept: &Path, directory: &Path, lock: Lock) -> Result<(), BuildError
 fn unresolved(words: String, server: &ServerCrate<'_>, lock: Lock) -> Box<dyn Error> {
     match conflict::explain(&words, server) {
         Ok(Some(conflict)) => conflict.into(),
-        Ok(None) if lock == Lock::Keep => BuildError::StaleLock(words).into(),
+        Ok(None) if lock == Lock::Keep && words.contains("--locked") => {
+            BuildError::StaleLock(words).into()
+        }
         Ok(None) => BuildError::Unresolved(words).into(),
         Err(error) => error.into(),
     }

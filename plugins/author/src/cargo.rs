@@ -235,6 +235,8 @@ pub(crate) fn quiet_metadata(directory: &Path) -> Result<Metadata, CargoError> {
 fn resolve(mut cargo: Command) -> Result<Metadata, CargoError> {
     let mut child = cargo
         .args(["metadata", "--format-version=1", "--filter-platform", &host()?])
+        // Its words are read.
+        .env("CARGO_TERM_COLOR", "never")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -1,5 +1,6 @@
 //! The proof that a server has its plugins: it's run, and asked.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::path::Path;
@@ -34,6 +35,11 @@ pub(super) enum ProofError {
          it. Is it a plugin? Those have `#[skep::plugin]` or `#[skep::operation]`"
     )]
     Nothing { name: String, place: String },
+    #[error(
+        "{first} and {second} both register the operation `{operation}`, and a server has one of a \
+         name: leave one of them out"
+    )]
+    Twice { operation: String, first: String, second: String },
 }
 
 /// A row of `skep plugins --json`.
@@ -57,6 +63,7 @@ pub(super) fn of(
         return Err(ProofError::Failed { status: asked.status, words });
     }
     let rows: Vec<Row> = serde_json::from_slice(&asked.stdout)?;
+    one_of_a_name(&rows)?;
     let packages = server.plugins.iter().filter_map(|plugin| metadata.direct_package(&plugin.name));
     let proven = packages.map(|package| {
         let is_its = |row: &&Row| row.package == package.name && row.version == package.version;
@@ -69,6 +76,23 @@ pub(super) fn of(
         Ok(Proven { package: package.to_string(), operations })
     });
     Ok(Proof(proven.collect::<Result<_, _>>()?))
+}
+
+/// Fails if two crates register an operation of one name: such a server would not start.
+fn one_of_a_name(rows: &[Row]) -> Result<(), ProofError> {
+    let mut registered = BTreeMap::new();
+    for row in rows {
+        for operation in &row.operations {
+            if let Some(first) = registered.insert(operation, &row.package) {
+                return Err(ProofError::Twice {
+                    operation: operation.clone(),
+                    first: first.clone(),
+                    second: row.package.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Display for Proof {

@@ -137,6 +137,19 @@ fn a_crate_that_registers_nothing_is_no_plugin() {
 }
 
 #[test]
+fn two_plugins_with_one_operation_are_told_before_the_server_is_handed_over() {
+    let place = tempdir().unwrap();
+    let cave = write_crate(place.path(), ("cave", "0.1.0"), "skep = \"0.1\"", &operation("echo"));
+    let mut command = skep(place.path());
+    command.args(["build", "--with", &by_path("cave", &cave)]).args(WITHOUT_ENGINE);
+    let refused = build(&mut command).refusal();
+    let told = refused.lines().last().unwrap();
+    assert!(told.contains("both register the operation `echo`"), "{refused}");
+    assert!(told.contains("cave") && told.contains("skep-system"), "{refused}");
+    assert!(!place.path().join("skep").exists());
+}
+
+#[test]
 fn a_crate_without_a_library_is_no_plugin() {
     let place = tempdir().unwrap();
     let tool = write_crate(place.path(), ("tool", "0.1.0"), "", "fn main() {}");
