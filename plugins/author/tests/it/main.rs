@@ -5,5 +5,7 @@
 
 mod build;
 mod conflict;
+mod new;
 mod registry;
 mod support;
+mod walk;

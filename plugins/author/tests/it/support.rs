@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a build may take: it may be the first, on a machine that has little to give.
-const PATIENCE: Duration = Duration::from_secs(900);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(15);
 
 /// What is left out of a server so that it's built quickly.
 pub(crate) const WITHOUT_ENGINE: [&str; 2] = ["--without", "worker"];
@@ -85,12 +85,19 @@ pub(crate) fn run(command: &mut Command) -> Done {
     panic!("{command:?} did not end within {PATIENCE:?}");
 }
 
-/// Runs a build. The servers that tests build have one name in one target directory: one at a time.
+/// Runs a build.
 pub(crate) fn build(command: &mut Command) -> Done {
+    let _target = lock_target();
+    run(command.args(["--debug"]))
+}
+
+/// Has the target directory to itself until the file is dropped: the servers that tests build have
+/// one name there.
+pub(crate) fn lock_target() -> File {
     let lock = Path::new(env!("CARGO_TARGET_TMPDIR")).join("author-build.lock");
     let lock = File::create(lock).expect("a lock file");
     lock.lock().expect("the lock");
-    run(command.args(["--debug"]))
+    lock
 }
 
 /// Writes a crate: its dependencies as Cargo has them, its library's source.
