@@ -7,6 +7,7 @@ use std::process::Command;
 use tempfile::tempdir;
 use toml::{Table, Value};
 
+use crate::cargo_home::Fetched;
 use crate::registry::Registry;
 use crate::support::{
     Done, WITHOUT_ENGINE, build, by_path, cargo, operation, run, skep, write_crate, write_plugin,
@@ -87,6 +88,7 @@ fn a_plugin_on_a_copy_of_core_is_refused_with_who_wants_what() {
 fn a_plugin_that_needs_another_core_by_way_of_a_crate_is_told_so() {
     let place = tempdir().unwrap();
     let copy = copy_core(place.path());
+    let _fetched = Fetched::from(place.path());
     run(Command::new("git").args(["init", "--quiet"]).current_dir(&copy)).stdout();
     run(Command::new("git").args(["add", "--all"]).current_dir(&copy)).stdout();
     let identity = ["-c", "user.name=T", "-c", "user.email=t@t"];

@@ -4,6 +4,7 @@
 //! which keeps what they have in common.
 
 mod build;
+mod cargo_home;
 mod conflict;
 mod new;
 mod registry;

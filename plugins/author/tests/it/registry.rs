@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::cargo_home::Fetched;
 use crate::support::{operation, run, write_crate};
 
 /// The index that plugins without a word about it ask: the public one.
@@ -16,12 +17,13 @@ const PUBLIC: &str = "https://github.com/rust-lang/crates.io-index";
 /// A registry, which Cargo knows as `local`.
 pub(crate) struct Registry {
     root: PathBuf,
+    _fetched: Fetched,
 }
 
 impl Registry {
     /// An empty one.
     pub(crate) fn new(root: PathBuf) -> Self {
-        let registry = Self { root };
+        let registry = Self { _fetched: Fetched::from(&root), root };
         fs::create_dir_all(registry.root.join("index")).unwrap();
         let dl = format!("file://{}/{{crate}}-{{version}}.crate", registry.root.display());
         fs::write(registry.root.join("index/config.json"), json!({ "dl": dl }).to_string())
