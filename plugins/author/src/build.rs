@@ -169,7 +169,7 @@ fn take_lock(kept: &Path, directory: &Path, lock: Lock) -> Result<(), BuildError
 }
 
 /// Why Cargo can't make out what to build, as far as it can be told better than Cargo does.
-fn unresolved(words: String, server: &ServerCrate<'_>, lock: Lock) -> Box<dyn Error> {
+pub(crate) fn unresolved(words: String, server: &ServerCrate<'_>, lock: Lock) -> Box<dyn Error> {
     match conflict::explain(&words, server) {
         Ok(Some(conflict)) => conflict.into(),
         Ok(None) if lock == Lock::Keep && words.contains("--locked") => {
@@ -181,7 +181,7 @@ fn unresolved(words: String, server: &ServerCrate<'_>, lock: Lock) -> Box<dyn Er
 }
 
 /// Whose fault it is that `package` doesn't compile.
-fn does_not_compile(
+pub(crate) fn does_not_compile(
     package: &PackageId,
     server: &ServerCrate<'_>,
     metadata: &Metadata,

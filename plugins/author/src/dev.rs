@@ -75,7 +75,8 @@ async fn serve(recipe: &Arc<Recipe>, seat: &Seat) -> Result<(), Box<dyn Error>> 
         let begun = Instant::now();
         let recipe = recipe.clone();
         let built = tokio::select! {
-            built = spawn_blocking(move || recipe.build()) => built?,
+            // An error that is only told comes over as its words.
+            built = spawn_blocking(move || recipe.build().map_err(|it| it.to_string())) => built?,
             () = &mut stop => break,
         };
         match built {

@@ -1,5 +1,6 @@
 //! What is built: a server with the plugin in a directory, and what its jobs need to survive.
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::time::SystemTime;
 
 use toml::{Table, Value};
 
-use crate::cargo::{self, Lock, Profile};
+use crate::build::{does_not_compile, unresolved};
+use crate::cargo::{self, CargoError, Lock, Profile};
 use crate::server_crate::{PluginDependency, ServerCrate, WriteError};
 use crate::source::Source;
 
@@ -89,8 +91,9 @@ impl Recipe {
         self.directory.join(WORKSHOP)
     }
 
-    /// Builds the server. What Cargo and the compiler say is told on standard error meanwhile.
-    pub(super) fn build(&self) -> Result<Built, WriteError> {
+    /// Builds the server. What Cargo and the compiler say is told on standard error meanwhile; the
+    /// error is what `skep build` says of it.
+    pub(super) fn build(&self) -> Result<Built, Box<dyn Error>> {
         let workshop = self.workshop();
         let mut plugins = vec![PluginDependency::path(&self.plugin, &self.directory)];
         for family in FAMILIES {
@@ -101,8 +104,18 @@ impl Recipe {
             }
         }
         let server = ServerCrate { directory: &workshop, source: &self.source, plugins };
-        let metadata = server.write(Lock::Extend)?;
-        let program = cargo::build(&workshop, Profile::Dev, Lock::Extend)?;
+        let metadata = match server.write(Lock::Extend) {
+            Err(WriteError::Cargo(CargoError::Unresolved(words))) => {
+                return Err(unresolved(words, &server, Lock::Extend));
+            }
+            written => written?,
+        };
+        let program = match cargo::build(&workshop, Profile::Dev, Lock::Extend) {
+            Err(CargoError::DoesNotCompile(package)) => {
+                return Err(does_not_compile(&package, &server, &metadata));
+            }
+            built => built?,
+        };
         let edition = Edition {
             program: fs::metadata(&program).and_then(|program| program.modified()).ok(),
             config: fs::read_to_string(self.directory.join(CONFIG)).ok(),

@@ -19,6 +19,19 @@ fn check(directory: &Path) {
 }
 
 #[test]
+fn what_a_person_reads_stays_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, arguments) in [
+        ("help", &["--help"][..]),
+        ("plugin", &["plugin", "shout"]),
+        ("server", &["server", "house"]),
+    ] {
+        let told = run(skep(home.path()).arg("new").args(arguments)).stdout();
+        insta::assert_snapshot!(name, told);
+    }
+}
+
+#[test]
 fn a_new_plugin_passes_its_own_checks() {
     let home = tempfile::tempdir().unwrap();
     let told = run(skep(home.path()).args(["new", "plugin", "loud_shout"])).stdout();

@@ -136,7 +136,7 @@ fn three_commands_to_a_streamed_answer_and_a_change_is_served_when_it_is_saved()
     edit(&source, ("let mut words = 0;", "let mut words = ;"));
     let told = dev.until("the old server goes on");
     assert!(told.contains("error: expected expression, found `;`"), "{told}");
-    assert!(told.contains("src/lib.rs:"), "{told}");
+    assert!(told.contains("skep dev: plugin `shout` ("), "{told}");
     assert_eq!(dev.shout(), ["good?", "morning?"]);
 
     // Mended, with a configuration.
@@ -160,6 +160,13 @@ fn a_server_does_not_outlive_a_skep_dev_that_is_killed() {
     dev.until("listening on");
     dev.signal(Signal::KILL);
     dev.until("stopped");
+}
+
+#[test]
+fn the_help_stays_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let help = run(skep(home.path()).args(["dev", "--help"])).stdout();
+    insta::assert_snapshot!("help", help);
 }
 
 #[test]
