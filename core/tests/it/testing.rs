@@ -197,12 +197,13 @@ fn what_never_comes_fails_the_test_and_says_so() {
     assert!(complaint.contains("it ends before event 99"), "{complaint}");
 }
 
-/// 10 s is what is promised, of a whole machine; here it's a tenth of the servers beside other tests.
 #[test]
-fn a_test_server_starts_and_stops_within_milliseconds() {
+fn a_thousand_test_servers_start_and_stop_within_seconds() {
     let begun = Instant::now();
-    for _ in 0..100 {
-        drop(TestServer::start());
+    for _ in 0..1_000 {
+        let builder = TestServer::builder().empty();
+        drop(builder.fake("anything", |input, _| async move { Ok(input) }).start());
     }
+    // It's about one; a machine may be busy.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }

@@ -34,36 +34,23 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
-use skep::plugin::{CommandRegistration, Package};
 
-/// This crate, as what registers the commands.
-const PACKAGE: Package = Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-
-inventory::submit! {
-    CommandRegistration {
-        name: "new",
-        summary: "Write a plugin or a server, ready to build, test and run",
-        package: PACKAGE,
-        run: run::<new::New>,
-    }
+/// Write a plugin or a server, ready to build, test and run
+#[skep::command]
+fn new(arguments: Vec<OsString>) -> ExitCode {
+    run::<new::New>(arguments)
 }
 
-inventory::submit! {
-    CommandRegistration {
-        name: "build",
-        summary: "Build a server from the plugins that are asked for",
-        package: PACKAGE,
-        run: run::<build::Build>,
-    }
+/// Build a server from the plugins that are asked for
+#[skep::command]
+fn build(arguments: Vec<OsString>) -> ExitCode {
+    run::<build::Build>(arguments)
 }
 
-inventory::submit! {
-    CommandRegistration {
-        name: "dev",
-        summary: "Serve the plugin in this directory, and rebuild it when it changes",
-        package: PACKAGE,
-        run: run::<dev::Dev>,
-    }
+/// Serve the plugin in this directory, and rebuild it when it changes
+#[skep::command]
+fn dev(arguments: Vec<OsString>) -> ExitCode {
+    run::<dev::Dev>(arguments)
 }
 
 /// A command's arguments, which are the command.
