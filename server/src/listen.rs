@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustix::process::Pid;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::net::TcpListener;
@@ -90,17 +91,31 @@ fn from_stdin() -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-impl Listen {
-    /// Returns when the server has lost what it listens for: the process that handed it its socket
-    /// has ended. A server with an address of its own depends on nobody.
-    pub(crate) async fn lost(self) {
-        if self != Self::Stdin {
-            return std::future::pending().await;
-        }
+/// The process that handed a server its socket.
+pub(crate) struct Parent(Option<Pid>);
+
+impl Parent {
+    /// This process's. Asked for early: of one that has ended by then nothing is known.
+    pub(crate) fn of_this_process() -> Self {
+        Self(rustix::process::getppid())
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn gone(self) {
         // No system call waits for a parent's end on every system.
-        let parent = rustix::process::getppid();
-        while rustix::process::getppid() == parent {
+        while rustix::process::getppid() == self.0 {
             sleep(PARENT_CHECK).await;
+        }
+    }
+}
+
+impl Listen {
+    /// Returns when the server has lost what it listens for: the process that handed it its socket.
+    /// A server with an address of its own depends on nobody.
+    pub(crate) async fn lost(self, parent: Parent) {
+        match self {
+            Self::Address(_) => std::future::pending().await,
+            Self::Stdin => parent.gone().await,
         }
     }
 }

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::cli::Error;
 use crate::config::{Config, FileArgs, ServeFlags};
 use crate::http::Http;
+use crate::listen::Parent;
 use crate::store::ChosenStore;
 use crate::{http, logging, server};
 
@@ -42,6 +43,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<ExitCode, Error> {
+        let parent = Parent::of_this_process();
         let mut config = Config::load(&self.file, &self.flags)?;
         let store = ChosenStore::of(&mut config)?;
         logging::init(config.server.log_format);
@@ -51,13 +53,13 @@ impl Serve {
             .worker_threads(cores + SPARE_THREADS)
             .enable_all()
             .build()?;
-        let served = runtime.block_on(serve(config, store));
+        let served = runtime.block_on(serve(config, store, parent));
         runtime.shutdown_timeout(RUNTIME_PATIENCE);
         served.map(|()| ExitCode::SUCCESS)
     }
 }
 
-async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
+async fn serve(config: Config, store: ChosenStore, parent: Parent) -> Result<(), Error> {
     let Config { server, jobs, operations, plugins } = config;
     // Before anything starts: a taken port is told at once.
     let listener = server.listener().await?;
@@ -82,7 +84,7 @@ async fn serve(config: Config, store: ChosenStore) -> Result<(), Error> {
     server::serve(listener, http, &server, async {
         tokio::select! {
             () = stop => {}
-            () = server.listen.lost() => info!("whoever handed this server its socket is gone"),
+            () = server.listen.lost(parent) => info!("whoever handed this server its socket is gone"),
         }
         // Until the jobs have ended the server still answers: clients read their streams to the
         // end, and /readyz says that it goes down.

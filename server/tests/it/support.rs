@@ -65,6 +65,12 @@ fn spawn(
         .stderr(Stdio::piped())
         .spawn()
         .expect("the server starts");
+    let lines = log_lines(&mut child);
+    (child, lines)
+}
+
+/// The lines of a server's log as they come, to its end.
+pub(crate) fn log_lines(child: &mut Child) -> Receiver<String> {
     let stderr = child.stderr.take().expect("it was piped");
     let (tell, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -74,7 +80,7 @@ fn spawn(
             }
         }
     });
-    (child, lines)
+    lines
 }
 
 fn client() -> Client {
