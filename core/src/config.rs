@@ -108,20 +108,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| format!("`{text}` is negative"))
 }
 
-/// For a configuration's fields: [`parse_duration`] as `#[serde(deserialize_with)]` wants it.
-///
-/// # Errors
-/// As [`parse_duration`].
-pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+/// Reads a duration, as `#[serde(deserialize_with)]` wants it.
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
-/// For a configuration's fields: a duration as people write it, as `#[serde(serialize_with)]` wants it.
-///
-/// # Errors
-/// As the serializer has them.
-pub fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+/// Writes a duration as people do, as `#[serde(serialize_with)]` wants it.
+pub(crate) fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
     // What is longer than the calendar can't be meant.
     to.collect_str(&format_args!(
         "{:#}",

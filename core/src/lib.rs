@@ -67,9 +67,7 @@ pub mod __private;
 pub use async_trait::async_trait;
 pub use skep_macros::{command, data, operation, plugin};
 
-pub use self::config::{
-    Config, JobsConfig, OperationsConfig, duration, duration_text, parse_duration,
-};
+pub use self::config::{Config, JobsConfig, OperationsConfig, parse_duration};
 pub use self::error::{OperationError, Result};
 pub use self::interceptor::{Execution, Interceptor};
 pub use self::job::{JobContext, JobId, JobRequest};

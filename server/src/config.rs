@@ -12,7 +12,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use skep::schema::DurationText;
-use skep::{JobsConfig, OperationsConfig, duration, duration_text};
+use skep::{JobsConfig, OperationsConfig};
 
 pub(crate) use self::layers::Layers;
 use crate::listen::Listen;
@@ -54,13 +54,9 @@ pub(crate) struct ServerConfig {
     /// How many connections there may be at once.
     pub(crate) max_connections: usize,
     /// How long a request's head, and then its body, may take to arrive.
-    #[serde(deserialize_with = "duration", serialize_with = "duration_text")]
-    #[schemars(with = "DurationText")]
-    pub(crate) request_timeout: Duration,
+    pub(crate) request_timeout: DurationText,
     /// How long running jobs may go on when the server is asked to stop.
-    #[serde(deserialize_with = "duration", serialize_with = "duration_text")]
-    #[schemars(with = "DurationText")]
-    pub(crate) drain: Duration,
+    pub(crate) drain: DurationText,
     /// How log lines are written.
     pub(crate) log_format: LogFormat,
 }
@@ -77,8 +73,8 @@ impl Default for ServerConfig {
             caller_header: None,
             max_body: 4 * 1024 * 1024,
             max_connections: 4096,
-            request_timeout: Duration::from_secs(30),
-            drain: Duration::from_secs(30),
+            request_timeout: DurationText(Duration::from_secs(30)),
+            drain: DurationText(Duration::from_secs(30)),
             log_format: LogFormat::Text,
         }
     }

@@ -57,7 +57,7 @@ impl Http {
             guard: Guard::new(&config.hosts, &config.origins),
             caller_header: config.caller_header.clone(),
             max_body: config.max_body,
-            body_timeout: config.request_timeout,
+            body_timeout: *config.request_timeout,
             paths,
             recorder,
         })

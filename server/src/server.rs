@@ -71,7 +71,7 @@ fn builder(config: &ServerConfig) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(config.request_timeout)
+        .header_read_timeout(*config.request_timeout)
         .max_headers(100);
     builder
         .http2()

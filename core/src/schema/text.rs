@@ -4,13 +4,16 @@
 //! which [`InputSchema`](crate::schema::InputSchema) holds them against.
 
 use std::borrow::Cow;
+use std::ops::Deref;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use jsonschema::{Keyword, ValidationError};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::config::parse_duration;
+use crate::config::{duration, duration_text, parse_duration};
 
 /// The keyword that says how a text is read.
 pub(super) const KEYWORD: &str = "x-text";
@@ -18,25 +21,67 @@ pub(super) const KEYWORD: &str = "x-text";
 const DURATION: &str = "duration";
 const SIZE: &str = "size";
 
-/// The schema of a duration as people write it, such as `"30s"`. For a field of a configuration or of
-/// an input:
+/// A duration as people write it, such as `"30s"`, in a configuration or an input.
 ///
 /// ```
 /// use std::time::Duration;
 ///
+/// use skep::schema::DurationText;
+///
 /// #[skep::data]
 /// struct Config {
 ///     /// How long a call may take.
-///     #[serde(deserialize_with = "skep::duration", serialize_with = "skep::duration_text")]
-///     #[schemars(with = "skep::schema::DurationText")]
-///     timeout: Duration,
+///     timeout: DurationText,
 /// }
-/// # fn main() {}
+/// let config: Config = serde_json::from_str(r#"{ "timeout": "1m 30s" }"#).unwrap();
+/// assert_eq!(*config.timeout, Duration::from_secs(90));
 /// ```
-pub struct DurationText;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DurationText(pub Duration);
 
-/// The schema of a number of bytes: `"64MiB"`, or the number.
-pub struct SizeText;
+/// A number of bytes in a configuration or an input: `"64MiB"`, or the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SizeText(pub u64);
+
+impl Deref for DurationText {
+    type Target = Duration;
+
+    fn deref(&self) -> &Duration {
+        &self.0
+    }
+}
+
+impl Deref for SizeText {
+    type Target = u64;
+
+    fn deref(&self) -> &u64 {
+        &self.0
+    }
+}
+
+impl Serialize for DurationText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        duration_text(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for DurationText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        duration(deserializer).map(Self)
+    }
+}
+
+impl Serialize for SizeText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ByteSize::b(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SizeText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ByteSize::deserialize(deserializer).map(|size| Self(size.as_u64()))
+    }
+}
 
 impl JsonSchema for DurationText {
     fn inline_schema() -> bool {

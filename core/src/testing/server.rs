@@ -152,6 +152,12 @@ impl TestServer {
         self.block_on(async move { tokio::time::sleep(time).await });
     }
 
+    /// Where the plugins keep their files, each in a directory of its own; it's deleted with the
+    /// server.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+
     /// The router, to ask for what this type has no method for.
     ///
     /// # Panics

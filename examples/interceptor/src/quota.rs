@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use skep::job::{Caller, JobRequest};
 use skep::prelude::*;
+use skep::schema::DurationText;
 use skep::{Interceptor, OperationSpec};
 
 /// How many callers are known at most: who asks under ever new names must not fill the memory.
@@ -17,14 +18,12 @@ struct Config {
     /// How many jobs a caller may ask for in a window.
     jobs: u32,
     /// How long a window is.
-    #[serde(deserialize_with = "skep::duration", serialize_with = "skep::duration_text")]
-    #[schemars(with = "skep::schema::DurationText")]
-    per: Duration,
+    per: DurationText,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { jobs: 100, per: Duration::from_hours(1) }
+        Self { jobs: 100, per: DurationText(Duration::from_hours(1)) }
     }
 }
 
@@ -55,10 +54,10 @@ impl Interceptor for Quota {
         let now = Instant::now();
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         if windows.len() >= MAX_CALLERS && !windows.contains_key(name) {
-            windows.retain(|_, window| now - window.begun < self.config.per);
+            windows.retain(|_, window| now - window.begun < *self.config.per);
         }
         let window = windows.entry(name.clone()).or_insert(Window { begun: now, jobs: 0 });
-        if now - window.begun >= self.config.per {
+        if now - window.begun >= *self.config.per {
             *window = Window { begun: now, jobs: 0 };
         }
         if window.jobs < self.config.jobs {
@@ -66,8 +65,9 @@ impl Interceptor for Quota {
             return Ok(());
         }
         let name = name.as_deref().unwrap_or("whoever gives no name");
-        let left = self.config.per - (now - window.begun);
-        let detail = format!("{name} has asked for {} jobs within {:?}", window.jobs, self.config.per);
+        let left = *self.config.per - (now - window.begun);
+        let detail =
+            format!("{name} has asked for {} jobs within {:?}", window.jobs, *self.config.per);
         Err(OperationError::new("over-quota", detail).with_status(429).with_retry_after(left))
     }
 }

@@ -88,7 +88,7 @@ async fn serve(config: Config, store: ChosenStore, parent: Parent) -> Result<(),
         }
         // Until the jobs have ended the server still answers: clients read their streams to the
         // end, and /readyz says that it goes down.
-        router.shutdown(server.drain).await;
+        router.shutdown(*server.drain).await;
     })
     .await;
     info!("stopped");

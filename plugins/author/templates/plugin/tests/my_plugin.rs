@@ -10,7 +10,9 @@ fn it_says_a_text_a_word_at_a_time() {
     let job = server.run("my_plugin", json!({ "text": "good morning" }));
     assert_eq!(job.outputs(), ["good!", "morning!"]);
     assert_eq!(job.result(), json!({ "words": 2, "count": 1 }));
-    let again = server.call("my_plugin", json!({ "text": "again" })).unwrap();
+    let again = server
+        .call("my_plugin", json!({ "text": "again" }))
+        .unwrap();
     assert_eq!(again, json!({ "words": 1, "count": 2 }));
 }
 
