@@ -76,6 +76,8 @@ pub use self::problem::Problem;
 pub use self::router::{Router, RouterError, StartError};
 pub use self::suggest::nearest;
 #[doc(no_inline)]
+pub use futures_util::StreamExt;
+#[doc(no_inline)]
 pub use serde_json::{Value, json};
 
 /// This crate's version: that of the core which every plugin of a program is built on.
