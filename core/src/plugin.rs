@@ -14,7 +14,7 @@
 //! 5. *Shut down*: when no job runs any more, the plugin's background tasks are told to stop, and
 //!    then [`Plugin::shutdown`] is called, in the reverse order of the starts.
 //!
-//! What a plugin may contribute beside operations: an [`Interceptor`](crate::Interceptor) around
+//! What a plugin may contribute beside operations: an [`Interceptor`] around
 //! every execution, resources over [HTTP](crate::http), commands of the command line, metrics, and
 //! stores.
 

@@ -69,7 +69,7 @@ fn name_aliases(schema: &mut Schema) {
     let mut former = Vec::new();
     for (name, property) in properties.iter_mut() {
         let aliases = property.as_object_mut().and_then(|property| property.remove(ALIASES));
-        for alias in aliases.iter().flat_map(|aliases| aliases.as_array()).flatten() {
+        for alias in aliases.iter().filter_map(Value::as_array).flatten() {
             let alias = alias.as_str().unwrap_or_default().to_owned();
             let mut property = property.clone();
             if let Some(property) = property.as_object_mut() {

@@ -65,7 +65,7 @@ impl Interceptor for Quota {
             return Ok(());
         }
         let name = name.as_deref().unwrap_or("whoever gives no name");
-        let left = *self.config.per - (now - window.begun);
+        let left = self.config.per.saturating_sub(now - window.begun);
         let detail =
             format!("{name} has asked for {} jobs within {:?}", window.jobs, *self.config.per);
         Err(OperationError::new("over-quota", detail).with_status(429).with_retry_after(left))

@@ -124,10 +124,10 @@ impl Notes {
         /// What it's called.
         title: String,
     ) -> Result<()> {
-        match self.documents.delete(&title, Expected::Anything).await? {
-            true => Ok(()),
-            false => Err(no_note(&title)),
+        if !self.documents.delete(&title, Expected::Anything).await? {
+            return Err(no_note(&title));
         }
+        Ok(())
     }
 
     /// Tell what happens to notes, until it's cancelled.

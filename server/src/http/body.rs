@@ -87,7 +87,7 @@ pub(crate) fn tagged_json(request: &HeaderMap, value: &impl Serialize) -> Respon
         .iter()
         .filter_map(|tags| tags.to_str().ok())
         .flat_map(|tags| tags.split(','))
-        .map(|known| known.trim())
+        .map(str::trim)
         .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag);
     let mut response = if is_known {
         empty(StatusCode::NOT_MODIFIED)

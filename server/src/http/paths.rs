@@ -83,12 +83,12 @@ impl Paths {
         }
         let mut by_path: BTreeMap<&str, Vec<PluginRoute>> = BTreeMap::new();
         for (plugin, route) in router.routes() {
-            let routes = by_path.entry(route.path).or_default();
-            if let Some(first) = routes.iter().find(|first| first.route.method == route.method) {
+            let same = by_path.entry(route.path).or_default();
+            if let Some(first) = same.iter().find(|first| first.route.method == route.method) {
                 let (route, other) = (route.clone(), first.plugin);
                 return Err(PathError::Taken { route, plugin, other });
             }
-            routes.push(PluginRoute { plugin, route: route.clone() });
+            same.push(PluginRoute { plugin, route: route.clone() });
         }
         for (path, routes) in by_path {
             let Some(PluginRoute { plugin, route }) = routes.first().cloned() else { continue };
