@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use {skep_infer as _, skep_model as _, skep_sqlite as _, skep_system as _, skep_worker as _};
+use {
+    skep_exec as _, skep_infer as _, skep_model as _, skep_sqlite as _, skep_system as _,
+    skep_worker as _,
+};
 
 fn main() -> ExitCode {
     skep_server::main()

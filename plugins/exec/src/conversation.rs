@@ -186,24 +186,31 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Asks the program to end, and kills it if it doesn't. What it says meanwhile goes to the log,
-    /// what it would emit is lost.
+    /// Asks the program to end, and kills it if it doesn't.
     async fn stop(&mut self) {
         self.process.terminate();
-        let parting = async {
-            loop {
-                tokio::select! {
-                    _ = self.process.ended() => break,
-                    Some(_) = self.stdout.next() => {}
-                    Some(line) = self.stderr.next() => {
-                        // A log that's full is no reason to kill it at once.
-                        let _ = self.job.log(LogLevel::Info, line.into_text()).await;
-                    }
-                }
-            }
-        };
-        let _ = timeout(self.grace, parting).await;
+        let grace = self.grace;
+        let _ = timeout(grace, self.part()).await;
         self.process.kill().await;
+    }
+
+    /// Waits until the program has ended. What it says meanwhile goes to the log, what it would emit
+    /// is lost.
+    async fn part(&mut self) {
+        loop {
+            let line = tokio::select! {
+                _ = self.process.ended() => break,
+                Some(_) = self.stdout.next() => continue,
+                Some(line) = self.stderr.next() => line,
+            };
+            // A log that's full is no reason to kill it at once.
+            let _ = self.noted(line).await;
+        }
+        let deadline = Instant::now() + LAST_LINES;
+        let mut room = PIPE;
+        while let Some(line) = last(&mut self.stderr, deadline, &mut room).await {
+            let _ = self.noted(line).await;
+        }
     }
 }
 

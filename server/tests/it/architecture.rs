@@ -38,7 +38,8 @@ fn of(names: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn core_depends_on_its_macros_alone_and_no_plugin_on_another() {
-    let plugins = of(&["skep-system", "skep-model", "skep-worker", "skep-infer", "skep-sqlite"]);
+    let plugins =
+        of(&["skep-system", "skep-model", "skep-worker", "skep-infer", "skep-exec", "skep-sqlite"]);
     let mut seen = BTreeSet::new();
     for (name, dependencies) in arrows() {
         let allowed = match name.as_str() {
@@ -60,7 +61,8 @@ fn core_depends_on_its_macros_alone_and_no_plugin_on_another() {
 #[test]
 fn the_servers_library_names_no_plugin_and_its_main_nothing_else() {
     let source = root().join("server/src");
-    let plugins = ["skep_system", "skep_model", "skep_worker", "skep_infer", "skep_sqlite"];
+    let plugins =
+        ["skep_system", "skep_model", "skep_worker", "skep_infer", "skep_exec", "skep_sqlite"];
     let mut files = vec![source.clone()];
     while let Some(path) = files.pop() {
         if path.is_dir() {
