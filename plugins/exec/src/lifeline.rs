@@ -117,3 +117,67 @@ impl Drop for Watcher {
         let _ = self.0.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    /// A process with a group of its own.
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn start() -> Self {
+            Self(Command::new("sleep").arg("30").process_group(0).spawn().unwrap())
+        }
+
+        fn group(&self) -> Pid {
+            Pid::from_child(&self.0)
+        }
+
+        fn runs(&mut self) -> bool {
+            self.0.try_wait().unwrap().is_none()
+        }
+
+        /// Waits for its end, and returns the signal that it ended by.
+        fn end(mut self) -> Option<i32> {
+            self.0.wait().unwrap().signal()
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn what_is_held_when_the_server_is_gone_is_killed_and_nothing_else() {
+        let lifeline = Arc::new(Lifeline::default());
+        let (held, mut freed) = (Sleeper::start(), Sleeper::start());
+        let _held = lifeline.hold(held.group());
+        drop(lifeline.hold(freed.group()));
+        // As the server's death: the shell's standard input ends.
+        lifeline.lock().watcher = None;
+        assert!(held.end() == Some(9) && freed.runs());
+    }
+
+    #[test]
+    fn another_shell_takes_the_place_of_one_that_is_gone() {
+        let lifeline = Arc::new(Lifeline::default());
+        let (first, second) = (Sleeper::start(), Sleeper::start());
+        let _first = lifeline.hold(first.group());
+        if let Some(Watcher(shell)) = &mut lifeline.lock().watcher {
+            let stdin = shell.stdin.take();
+            shell.kill().unwrap();
+            // It leaves its standard input open, which is what is tried.
+            shell.wait().unwrap();
+            shell.stdin = stdin;
+        }
+        let _second = lifeline.hold(second.group());
+        lifeline.lock().watcher = None;
+        assert!(first.end() == Some(9) && second.end() == Some(9));
+    }
+}

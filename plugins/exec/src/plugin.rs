@@ -28,7 +28,11 @@ impl Exec {
             served.offer(Vec::new())?;
             return Ok(Self);
         };
-        let mut folder = Folder::open(absolute(dir)?, lifeline).await.map_err(|error| {
+        let opened = match absolute(dir) {
+            Ok(path) => Folder::open(path, lifeline).await,
+            Err(error) => Err(error),
+        };
+        let mut folder = opened.map_err(|error| {
             let dir = dir.display();
             OperationError::message(format!("`dir`: the folder `{dir}` can't be read: {error}"))
         })?;

@@ -8,7 +8,7 @@ use crate::support::{Programs, server, shell_with, spec_of};
 fn the_environment_is_clean_and_has_the_jobs_facts() {
     // The test's own has many more: Cargo's, for a start.
     assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
-    let env = json!({ "GREETING": "Hello", "LANG": "C" });
+    let env = json!({ "GREETING": "Hello", "LANG": "C", "SKEP_OPERATION": "mine" });
     let server = shell_with("env", json!({ "env": env }));
     let job = server.run("run", json!({}));
     let lines: Vec<_> = job.outputs();
