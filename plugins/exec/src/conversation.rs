@@ -158,16 +158,21 @@ impl<'a> Conversation<'a> {
                 self.job.progress(progress.done, progress.total, &progress.unit).await
             }
             Say::Log(level, message) => self.job.log(level, message).await,
-            Say::Result(result) => self.told(Ok(result)),
-            Say::Error(error) => self.told(Err(error)),
+            Say::Result(result) => {
+                self.told(Ok(result));
+                Ok(())
+            }
+            Say::Error(error) => {
+                self.told(Err(error));
+                Ok(())
+            }
         }
     }
 
-    #[allow(clippy::unnecessary_wraps, reason = "one arm of several that may fail")]
-    fn told(&mut self, result: Result<Value>) -> Result<()> {
+    /// From now on the program has its time to end.
+    fn told(&mut self, result: Result<Value>) {
         let patience = Instant::now() + self.grace;
         self.outcome = Outcome::Told { result, patience, is_warned: false };
-        Ok(())
     }
 
     /// Keeps a line of the standard error.

@@ -14,7 +14,7 @@ use tracing::error;
 use crate::config::{Declaration, DeclarationError, Declared};
 use crate::conversation::Conversation;
 use crate::lifeline::Lifeline;
-use crate::process::Process;
+use crate::process::{Pipes, Process};
 use crate::program::Program;
 
 /// Runs a program for each job.
@@ -41,7 +41,7 @@ impl ExecOperation {
     }
 
     /// Starts the program for a job.
-    fn start(&self, job: &JobContext) -> Result<(Process, crate::process::Pipes)> {
+    fn start(&self, job: &JobContext) -> Result<(Process, Pipes)> {
         let name = &self.spec.name;
         // No `__` in their names: by that they'd be the configuration of a server that the program
         // starts.

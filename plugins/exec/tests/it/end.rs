@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use skep::json;
 
-use crate::support::{PATIENCE, first_output, log, python, runs, server, shell, shell_with, until};
+use crate::support::{
+    PATIENCE, builder, first_output, log, python, runs, server, shell, shell_with, until,
+};
 
 /// Starts a child and a grandchild, tells their ids, and waits.
 const FAMILY: &str = r#"
@@ -55,7 +57,7 @@ fn a_handler_that_is_dropped_takes_its_program_with_it() {
     let operation = json!({
         "command": ["sh", "-c", script], "summary": "A script.", "cancel_grace": "10m",
     });
-    let server = crate::support::builder(json!({ "operations": { "run": operation } }))
+    let server = builder(json!({ "operations": { "run": operation } }))
         .jobs(|jobs| jobs.cancel_grace = Duration::from_millis(100))
         .start();
     let job = server.create("run", json!({}));

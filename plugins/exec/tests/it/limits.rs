@@ -4,7 +4,7 @@ use skep::job::EventKind;
 use skep::testing::TestServer;
 use skep::{JobRequest, Value, json};
 
-use crate::support::{builder, first_output, runs, server, shell, shell_with, until};
+use crate::support::{builder, first_output, log, runs, server, shell, shell_with, until};
 
 fn flooding(script: &str) -> TestServer {
     let operation = json!({ "command": ["sh", "-c", script], "summary": "A script." });
@@ -38,7 +38,7 @@ fn a_long_line_of_the_standard_error_is_logged_in_parts() {
     let job = server.run("run", json!({}));
     assert_eq!(job.result(), Value::Null);
     let length = |line: &String| line.len() - "info: ".len();
-    let lengths: Vec<_> = crate::support::log(&job).iter().map(length).collect();
+    let lengths: Vec<_> = log(&job).iter().map(length).collect();
     assert_eq!(lengths, [4096, 4096, 10_000 - 2 * 4096]);
 }
 
