@@ -57,7 +57,7 @@ fn a_bad_file_is_left_out_and_the_others_are_served() {
     programs.put(".hidden.sh", "#!/bin/sh\n", 0o755);
     programs.put("floods.sh", "#!/bin/sh\nyes\n", 0o755);
     programs.script("Invalid-Name.sh", &summary("Its name is no operation's."), "");
-    programs.script("unknown_key.sh", &json!({ "sumary": "" }), "");
+    programs.script("unknown_key.sh", &json!({ "summary": "", "timeuot": "1s" }), "");
     programs.script("schema.sh", &json!({ "summary": "", "input": { "type": 5 } }), "");
     programs.script("never.sh", &json!({ "summary": "", "timeout": "soon" }), "");
     programs.script("commands.sh", &json!({ "summary": "", "command": ["true"] }), "");
