@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use {
-    skep_author as _, skep_infer as _, skep_model as _, skep_sqlite as _, skep_system as _,
-    skep_worker as _,
+    skep_author as _, skep_exec as _, skep_infer as _, skep_model as _, skep_sqlite as _,
+    skep_system as _, skep_worker as _,
 };
 
 fn main() -> ExitCode {

@@ -44,6 +44,7 @@ fn core_depends_on_its_macros_alone_and_no_plugin_on_another() {
         "skep-worker",
         "skep-infer",
         "skep-sqlite",
+        "skep-exec",
         "skep-author",
     ]);
     let mut seen = BTreeSet::new();
@@ -67,8 +68,15 @@ fn core_depends_on_its_macros_alone_and_no_plugin_on_another() {
 #[test]
 fn the_servers_library_names_no_plugin_and_its_main_nothing_else() {
     let source = root().join("server/src");
-    let plugins =
-        ["skep_system", "skep_model", "skep_worker", "skep_infer", "skep_sqlite", "skep_author"];
+    let plugins = [
+        "skep_system",
+        "skep_model",
+        "skep_worker",
+        "skep_infer",
+        "skep_sqlite",
+        "skep_exec",
+        "skep_author",
+    ];
     let mut files = vec![source.clone()];
     while let Some(path) = files.pop() {
         if path.is_dir() {

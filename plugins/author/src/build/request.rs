@@ -10,7 +10,7 @@ use crate::server_crate::{PluginDependency, SERVER};
 use crate::source::{CORE, Source, SourceArgs, SourceError};
 
 /// The families of the stock build. What isn't among them is these tools.
-const FAMILIES: [&str; 5] = ["infer", "model", "sqlite", "system", "worker"];
+const FAMILIES: [&str; 6] = ["exec", "infer", "model", "sqlite", "system", "worker"];
 
 /// Where the server goes if nobody says.
 const OUTPUT: &str = "skep";

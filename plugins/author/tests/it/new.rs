@@ -55,7 +55,7 @@ fn a_crate_that_cannot_be_is_refused_and_nothing_is_written() {
         (["plugin", "../shout"], "`../shout` can't be a name"),
         (["plugin", "async"], "Rust has it for itself"),
         (["plugin", "echo"], "`echo` is taken"),
-        (["plugin", "tokio"], "it depends on a crate that is called so"),
+        (["plugin", "skep"], "it depends on a crate that is called so"),
         (["server", "skep-server"], "it depends on a crate that is called so"),
         (["server", "build"], "Cargo has"),
         (["plugn", "shout"], "a similar value exists: 'plugin'"),
