@@ -1,0 +1,10 @@
+//! The server.
+
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    println!("listening on http://{}/mcp", listener.local_addr()?);
+    axum::serve(listener, compare_rmcp::app()).await
+}
