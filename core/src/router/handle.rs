@@ -22,14 +22,23 @@ impl RouterHandle {
     }
 
     /// Waits for the router to start. For background tasks: in a plugin's `start` this would wait for
-    /// itself. `None` when the router is gone. Cancel-safe.
+    /// itself. `None` when the router is gone, or doesn't start. Cancel-safe.
     pub async fn started(&self) -> Option<Router> {
         self.router.wait().await;
         self.router()
     }
 
     pub(super) fn set(&self, router: &Router) {
+        self.tell(Arc::downgrade(&router.inner));
+    }
+
+    /// There will be no router: whoever waits for it need not.
+    pub(super) fn close(&self) {
+        self.tell(Weak::new());
+    }
+
+    fn tell(&self, router: Weak<Inner>) {
         // It's set once: a handle is made for one start.
-        let _ = self.router.set(Arc::downgrade(&router.inner));
+        let _ = self.router.set(router);
     }
 }

@@ -58,6 +58,7 @@ impl Router {
             plugins: Vec::new(),
         };
         if let Err(error) = starting.start_all(&linked, selected).await {
+            handle.close();
             shut_down(&starting.plugins).await;
             return Err(error);
         }
@@ -76,6 +77,7 @@ impl Router {
             }),
         };
         if let Err(error) = router.recover().await {
+            handle.close();
             router.shutdown(Duration::ZERO).await;
             return Err(error);
         }
@@ -244,6 +246,7 @@ impl Starting<'_> {
             Ok(Err(_)) => "it panicked".to_owned(),
             Err(_) => format!("it took longer than {START_PATIENCE:?}"),
         };
+        self.router.close();
         tasks.stop(PLUGIN_PATIENCE).await;
         Err(StartError::PluginFailed { plugin: name, package, reason })
     }

@@ -79,7 +79,9 @@ fn start(cx: &PluginContext<Value>) -> Result<Started> {
     *reach.router.lock().unwrap() = Some(cx.router().clone());
     let (notes, router, shutdown) = (reach.notes.clone(), cx.router().clone(), cx.shutdown());
     cx.spawn(async move {
-        let router = router.started().await.expect("the server runs");
+        let Some(router) = router.started().await else {
+            return notes.lock().unwrap().push("there is no router");
+        };
         assert!(router.call("first", json!({})).await.is_ok());
         drop(router);
         notes.lock().unwrap().push("the task has called");
@@ -87,6 +89,7 @@ fn start(cx: &PluginContext<Value>) -> Result<Started> {
         notes.lock().unwrap().push("the task has stopped");
     });
     match cx.config["task"].as_str() {
+        Some("start fails") => return Err(OperationError::message("it can't be")),
         Some("panics") => cx.spawn(async { panic!("a bug") }),
         Some("hangs") => cx.spawn(std::future::pending()),
         _ => {}
@@ -172,6 +175,13 @@ fn a_background_task_that_does_not_stop_is_dropped() {
     let notes = reach().notes;
     drop(server("hangs"));
     assert_eq!(notes.lock().unwrap().last(), Some(&"shutdown"));
+}
+
+#[test]
+fn a_task_that_waits_for_a_router_which_never_comes_is_told() {
+    let builder = TestServer::builder().empty().plugin(&CHANGING);
+    assert!(builder.config("changing", json!({ "task": "start fails" })).try_start().is_err());
+    assert_eq!(*reach().notes.lock().unwrap(), ["there is no router"]);
 }
 
 #[test]

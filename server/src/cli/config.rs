@@ -110,6 +110,7 @@ fn inline(value: &Value) -> String {
         Value::Array(items) => {
             format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", "))
         }
+        Value::Object(fields) if fields.is_empty() => "{}".to_owned(),
         Value::Object(fields) => {
             let fields = fields.iter().map(|(key, value)| {
                 // A JSON text is one of TOML, too.

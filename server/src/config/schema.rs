@@ -29,8 +29,8 @@ pub(crate) fn whole() -> Value {
         plugins.insert(plugin.name.to_owned(), table);
     }
     let plugins = plugins.into_iter().map(|(name, table)| {
-        let resource = format!("plugins:{name}");
-        (name, resource_of(&resource, table))
+        let at = format!("/properties/plugins/properties/{name}");
+        (name, moved(table, &at))
     });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -52,15 +52,44 @@ pub(crate) fn whole() -> Value {
 }
 
 fn table<T: JsonSchema>(name: &str) -> Value {
-    resource_of(name, input_schema::<T>())
+    moved(input_schema::<T>(), &format!("/properties/{name}"))
 }
 
-/// `schema` as a resource of its own within a larger one: what it refers to as `#/$defs/...` is its
-/// own (JSON Schema 2020-12, 9.3).
-fn resource_of(name: &str, mut schema: Value) -> Value {
+/// `schema` as it has to be at the place `at` of a larger one: what it refers to goes with it.
+fn moved(mut schema: Value, at: &str) -> Value {
     if let Some(schema) = schema.as_object_mut() {
         schema.remove("$schema");
-        schema.insert("$id".to_owned(), format!("urn:skep:config:{name}").into());
     }
+    move_references(&mut schema, at);
     schema
+}
+
+fn move_references(schema: &mut Value, at: &str) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(|item| move_references(item, at)),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value.as_str().and_then(|reference| reference.strip_prefix('#')) {
+                    Some(path) if key == "$ref" => *value = format!("#{at}{path}").into(),
+                    _ => move_references(value, at),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_schema_refers_to_goes_with_it() {
+        let schema =
+            json!({ "$schema": "x", "items": [{ "$ref": "#/$defs/A" }], "$defs": { "A": {} } });
+        let moved = moved(schema, "/properties/p");
+        let expected =
+            json!({ "items": [{ "$ref": "#/properties/p/$defs/A" }], "$defs": { "A": {} } });
+        assert_eq!(moved, expected);
+    }
 }
