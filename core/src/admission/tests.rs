@@ -157,7 +157,7 @@ fn called_jobs_and_an_operations_own_ones_go_by_turns() {
 }
 
 #[test]
-fn an_operation_that_takes_anothers_place_shares_its_limit() {
+fn two_operations_of_one_name_share_a_limit() {
     let admission = Admission::new(Limits { running: 9, ..OPEN });
     let name = "narrow".into();
     let first = admission.limit(&name, OperationLimit { running: 1, queued: 10 });
