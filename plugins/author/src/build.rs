@@ -29,9 +29,9 @@ use self::with::With;
 /// What is asked for is in the flags, or in `skep-build.toml`, which is read if there is no `--with`
 /// and no `--without`:
 ///
-///     with = ["shout@1.2", { name = "hush", path = "../hush" }]
-///     without = ["worker"]
-///     output = "skep"
+///   with = ["shout@1.2", { name = "hush", path = "../hush" }]
+///   without = ["worker"]
+///   output = "skep"
 ///
 /// Its versions are then in `skep-build.lock`, to be kept beside it. The next build takes the same;
 /// without that file it chooses anew.

@@ -1,4 +1,4 @@
-//! `skep plugins`: what is linked into this program, plugins and stores. It needs no server.
+//! `skep plugins`: what is linked into this program, plugins, stores and commands. It needs no server.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -23,8 +23,9 @@ pub(super) struct Plugins {
 /// What a row is of.
 const PLUGIN: &str = "plugin";
 const STORE: &str = "store";
+const COMMAND: &str = "command";
 
-/// One plugin, the operations that a crate registers without one, or a store.
+/// One plugin, the operations that a crate registers without one, a store, or a command.
 struct Row {
     kind: &'static str,
     name: &'static str,
@@ -37,7 +38,7 @@ impl Plugins {
     pub(super) fn run(self) -> Result<ExitCode, Error> {
         let plugins = plugins(&Linked::all());
         let is_empty = plugins.is_empty();
-        let rows = plugins.into_iter().chain(stores());
+        let rows = plugins.into_iter().chain(stores()).chain(commands());
         if self.json {
             let rows: Vec<_> = rows
                 .map(|row| {
@@ -61,7 +62,10 @@ impl Plugins {
         }
         for row in rows {
             let dash = if row.summary.is_empty() { "" } else { ": " };
-            let kind = if row.kind == STORE { ", a store" } else { "" };
+            let kind = match row.kind {
+                PLUGIN => String::new(),
+                kind => format!(", a {kind}"),
+            };
             let Row { name, package, summary, .. } = row;
             print_line(format_args!("{name} ({package}){kind}{dash}{summary}"))?;
             if self.sources {
@@ -117,6 +121,16 @@ fn stores() -> impl Iterator<Item = Row> {
         name: store.name,
         package: store.package,
         summary: store.summary,
+        operations: Vec::new(),
+    })
+}
+
+fn commands() -> impl Iterator<Item = Row> {
+    Linked::commands().into_iter().map(|command| Row {
+        kind: COMMAND,
+        name: command.name,
+        package: command.package,
+        summary: command.summary,
         operations: Vec::new(),
     })
 }

@@ -71,8 +71,10 @@ async fn serve(config: Config, store: ChosenStore, parent: Parent) -> Result<(),
     engine.operations = operations;
     engine.data_dir.clone_from(&server.data_dir);
     engine.plugins = plugins;
+    // Before the plugins start: they may count from then on.
+    let recorder = recorder()?;
     let router = Router::start(engine, Linked::all(), store).await?;
-    let http = match Http::new(router.clone(), recorder()?, &server) {
+    let http = match Http::new(router.clone(), recorder, &server) {
         Ok(http) => Arc::new(http),
         Err(error) => {
             router.shutdown(Duration::ZERO).await;

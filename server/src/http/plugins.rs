@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::{FutureExt, StreamExt};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::{Method, Request};
 use skep::Problem;
 use skep::problem::Code;
@@ -38,12 +39,19 @@ impl Http {
         asked.body = self.body(body).await?;
         let answered = AssertUnwindSafe(found.route.answer(asked)).catch_unwind().await;
         match answered {
-            Ok(Ok(response)) => Ok(response.map(|body| match body {
-                skep::http::Body::Whole(bytes) => Body::Whole(Full::new(bytes)),
-                skep::http::Body::Stream(stream) => {
-                    Body::Stream(stream.map(|part| part.map_err(into_box)).boxed())
+            Ok(Ok(mut response)) => {
+                if matches!(response.body(), skep::http::Body::Stream(_)) {
+                    // As for the server's own streams: nginx would gather them otherwise.
+                    let no = HeaderValue::from_static("no");
+                    response.headers_mut().entry("x-accel-buffering").or_insert(no);
                 }
-            })),
+                Ok(response.map(|body| match body {
+                    skep::http::Body::Whole(bytes) => Body::Whole(Full::new(bytes)),
+                    skep::http::Body::Stream(stream) => {
+                        Body::Stream(stream.map(|part| part.map_err(into_box)).boxed())
+                    }
+                }))
+            }
             Ok(Err(error)) => Err(error.into_problem().into()),
             Err(_) => {
                 error!("the route {:?} of plugin `{}` panicked", found.route, found.plugin);

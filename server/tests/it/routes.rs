@@ -23,6 +23,7 @@ async fn a_route_streams_a_job_in_the_bytes_that_every_reader_gets() {
     let server = Server::start(&[]);
     let answer = server.fetch("/v1/fragile/stream").await;
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    assert_eq!(answer.headers()["x-accel-buffering"], "no");
     let streamed = answer.text().await.unwrap();
     assert_eq!(frames(&streamed).iter().filter(|event| event.data == "\"x\"").count(), 3);
     let job = server.json("/v1/jobs?operation=echo").await["jobs"][0]["job_id"].clone();

@@ -31,8 +31,8 @@ pub(super) enum ProofError {
     #[error("the server was built and its plugins can't be read: {0}")]
     NotUnderstood(#[from] serde_json::Error),
     #[error(
-        "plugin `{name}` ({place}) registers nothing: the server has no plugin, operation or store of \
-         it. Is it a plugin? Those have `#[skep::plugin]` or `#[skep::operation]`"
+        "plugin `{name}` ({place}) registers nothing: the server has no plugin, operation, store or \
+         command of it. Is it a plugin? Those have `#[skep::plugin]` or `#[skep::operation]`"
     )]
     Nothing { name: String, place: String },
     #[error(

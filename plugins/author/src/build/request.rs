@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_family_is_left_out_and_a_plugin_added() {
         let names = plugins(&["shout@1"], &["worker", "infer"]).unwrap();
-        assert_eq!(names, ["skep-model", "skep-sqlite", "skep-system", "shout"]);
+        assert_eq!(names, ["skep-exec", "skep-model", "skep-sqlite", "skep-system", "shout"]);
     }
 
     #[test]
