@@ -316,9 +316,11 @@ impl JobContext {
     #[cfg_attr(not(feature = "testing"), allow(clippy::unused_async, reason = "for tests"))]
     pub(super) async fn stand(&self) {
         #[cfg(feature = "testing")]
-        tokio::select! {
-            () = self.job.log.hold.passed(self.job.log.last_event()) => {}
-            () = self.attempt.cancel.cancelled() => {}
+        if self.job.log.hold.is_set() {
+            tokio::select! {
+                () = self.job.log.hold.passed(self.job.log.last_event()) => {}
+                () = self.attempt.cancel.cancelled() => {}
+            }
         }
     }
 

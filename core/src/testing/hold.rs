@@ -21,6 +21,11 @@ impl Hold {
         self.released.notify_waiters();
     }
 
+    /// Whether it's to stand anywhere.
+    pub(crate) fn is_set(&self) -> bool {
+        self.at.load(Ordering::Relaxed) != u64::MAX
+    }
+
     /// Waits while a log whose last event is `last` is to stand. Cancel-safe.
     pub(crate) async fn passed(&self, last: u64) {
         loop {
