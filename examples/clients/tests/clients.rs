@@ -76,3 +76,15 @@ fn python_tells_all_that_is_wrong_with_an_input() {
         assert!(said.contains(error), "{said}");
     }
 }
+
+#[test]
+fn a_browser_follows_a_job_by_its_event_source() {
+    for variable in ["CHROMIUM", "BROWSER_TEST_MODULES"] {
+        let is_set = std::env::var_os(variable).is_some();
+        assert!(is_set, "{variable} is not set: run `./x test`, which gets a browser");
+    }
+    let server = Server::start();
+    let output = server.run("node", "tests/page.cjs", &[]);
+    assert!(output.status.success(), "{}", text(output.stderr));
+    assert_eq!(text(output.stdout), "hi\nhi\nhi\nsucceeded\n");
+}
