@@ -15,14 +15,14 @@ const STANDARD: [&str; 5] = ["type", "title", "status", "detail", "code"];
 
 /// Declares [`Code`] with each code's text, HTTP status and title side by side.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:literal, $title:literal;)*) => {
+    ($(#[doc = $doc:literal] $variant:ident = $text:literal, $status:literal, $title:literal;)*) => {
         /// The codes that Skep itself gives, all of them. They are stable: programs may compare them.
         ///
         /// An operation adds codes of its own by [`OperationError::new`](crate::OperationError::new).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Code {
-            $($(#[$doc])* $variant,)*
+            $(#[doc = $doc] $variant,)*
         }
 
         impl Code {
@@ -42,6 +42,11 @@ macro_rules! codes {
             /// A short summary, the same for every occurrence.
             pub const fn title(self) -> &'static str {
                 match self { $(Code::$variant => $title,)* }
+            }
+
+            /// When it's given, and with what: its documentation here.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Code::$variant => $doc.trim_ascii(),)* }
             }
         }
     };
