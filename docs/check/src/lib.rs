@@ -27,4 +27,8 @@ pages! {
     howto_metrics = "howto/metrics.md";
     howto_embed = "howto/embed.md";
     howto_server = "howto/server.md";
+    from_caddy = "from/caddy.md";
+    from_mcp = "from/mcp.md";
+    from_celery = "from/celery.md";
+    from_temporal = "from/temporal.md";
 }
