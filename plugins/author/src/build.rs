@@ -37,6 +37,7 @@ use self::with::With;
 /// without that file it chooses anew.
 #[derive(Parser)]
 #[command(name = "build", bin_name = "skep build", verbatim_doc_comment)]
+#[allow(clippy::doc_link_with_quotes, reason = "it's what `--help` prints")]
 pub(crate) struct Build {
     /// Add a plugin: from the registry by `CRATE` or `CRATE@VERSION`, from a directory by
     /// `CRATE=PATH`, from a repository by `CRATE=GIT-URL` or `CRATE=GIT-URL#REV`
