@@ -25,10 +25,8 @@ fn hold(path: &str, title: &str, text: &str) {
         return fs::write(&file, text).expect("the page is written");
     }
     let kept = fs::read_to_string(&file).unwrap_or_default();
-    let (line, (kept, text)) = match (1..).zip(lines(&kept, &text)).find(|(_, (a, b))| a != b) {
-        Some(different) => different,
-        None => return,
-    };
+    let mut lines = (1..).zip(lines(&kept, &text));
+    let Some((line, (kept, text))) = lines.find(|(_, (a, b))| a != b) else { return };
     panic!(
         "docs/src/{path}:{line} is stale: `{UPDATE}=1 cargo test -p skep-book` writes it\n\
          it has  {kept}\nnot     {text}"

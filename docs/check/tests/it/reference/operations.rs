@@ -27,7 +27,9 @@ pub(super) fn page() -> String {
         if !summary.is_empty() {
             text.push_str(&format!("\n{summary}\n"));
         }
-        specs.into_iter().for_each(|spec| text.push_str(&operation(spec)));
+        for spec in specs {
+            text.push_str(&operation(spec));
+        }
     }
     text
 }
