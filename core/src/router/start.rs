@@ -76,12 +76,12 @@ impl Router {
                 left: CancellationToken::new(),
             }),
         };
+        // Before the jobs that go on: their handlers may ask for it.
+        handle.set(&router);
         if let Err(error) = router.recover().await {
-            handle.close();
             router.shutdown(Duration::ZERO).await;
             return Err(error);
         }
-        handle.set(&router);
         tokio::spawn(sweep_forever(Arc::downgrade(&router.inner)));
         Ok(router)
     }
