@@ -47,7 +47,7 @@ pub(crate) struct OperationLimit {
 /// What a job needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand {
-    /// Its operation, if that has a limit: what [`Admission::limit`] returned for it.
+    /// Its operation, if that has a limit: what [`Admission::operation`] returned for it.
     pub(crate) operation: Option<usize>,
     pub(crate) kind: Kind,
     /// The size of its input, bytes.
@@ -138,17 +138,22 @@ impl Admission {
         Arc::new(Self { limits, state: Mutex::new(state) })
     }
 
-    /// Limits the jobs of an operation from now on, and returns what they name it by. It's by its
-    /// name that an operation is known: when another one takes its place, the jobs of both share it.
-    pub(crate) fn limit(&self, operation: &Arc<str>, limit: OperationLimit) -> usize {
+    /// What the jobs of an operation that has a limit name it by. It's by its name that an operation is
+    /// known: when another one takes its place, the jobs of both share it. `limit` holds if it's new.
+    pub(crate) fn operation(&self, name: &Arc<str>, limit: OperationLimit) -> usize {
         let mut state = self.lock();
-        if let Some(at) = state.operations.iter().position(|known| known.name == *operation) {
-            state.operations[at].limit = limit;
-            state.dispatch(&self.limits);
+        if let Some(at) = state.operations.iter().position(|known| known.name == *name) {
             return at;
         }
-        state.operations.push(OperationState::new(operation.clone(), limit));
+        state.operations.push(OperationState::new(name.clone(), limit));
         state.operations.len() - 1
+    }
+
+    /// Limits the jobs of an operation from now on.
+    pub(crate) fn limit(&self, operation: usize, limit: OperationLimit) {
+        let mut state = self.lock();
+        state.operations[operation].limit = limit;
+        state.dispatch(&self.limits);
     }
 
     /// Claims what a job needs, or a place in the queue for it.

@@ -44,9 +44,11 @@ pub struct OperationsConfig {
 pub struct JobsConfig {
     /// How large one job's log may grow; its result, and all that it keeps for later attempts, may be
     /// as large each.
+    #[serde(serialize_with = "size_text")]
     #[schemars(with = "SizeText")]
     pub max_log: ByteSize,
     /// How much memory the memory store may use for all jobs.
+    #[serde(serialize_with = "size_text")]
     #[schemars(with = "SizeText")]
     pub memory: ByteSize,
     /// How many jobs run at once; jobs that others call run in their callers' places.
@@ -55,6 +57,7 @@ pub struct JobsConfig {
     /// is refused.
     pub max_queued: usize,
     /// How much memory the inputs of the jobs that wait may take together; a further job is refused.
+    #[serde(serialize_with = "size_text")]
     #[schemars(with = "SizeText")]
     pub max_queued_input: ByteSize,
     /// How often a job may be running when its server crashes before it's given up.
@@ -71,6 +74,7 @@ pub struct JobsConfig {
     pub max_kept: u64,
     /// How large the jobs that are kept may be together, with their logs. Those that haven't ended
     /// count, but stay.
+    #[serde(serialize_with = "size_text")]
     #[schemars(with = "SizeText")]
     pub max_stored: ByteSize,
     /// How long a job that starts with its first reader waits for one.
@@ -123,9 +127,29 @@ pub(crate) fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result
     ))
 }
 
+/// Writes a size as people do, in the largest unit that it's a whole number of.
+pub(crate) fn size_text<S: Serializer>(size: &ByteSize, to: S) -> Result<S::Ok, S::Error> {
+    let bytes = size.as_u64();
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| bytes > 0 && bytes % unit == 0) {
+        Some((unit, name)) => to.collect_str(&format_args!("{}{name}", bytes / unit)),
+        None => to.serialize_u64(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_is_read_as_it_was_written() {
+        for bytes in [0, 1, 1_500_000, 64 << 20, 1 << 40, 3 << 30, u64::MAX] {
+            let text = serde_json::to_value(SizeText(bytes)).unwrap();
+            let read: SizeText = serde_json::from_value(text.clone()).unwrap();
+            assert_eq!(read.0, bytes, "{text}");
+        }
+        assert_eq!(serde_json::to_value(SizeText(64 << 20)).unwrap(), "64MiB");
+    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {

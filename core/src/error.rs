@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::problem::{Code, Problem};
+use crate::router::RouterError;
+use crate::store::StoreError;
 
 /// What an operation returns: its output, or why there is none.
 pub type Result<T, E = OperationError> = std::result::Result<T, E>;
@@ -15,7 +17,7 @@ pub type Result<T, E = OperationError> = std::result::Result<T, E>;
 /// Why an operation failed. It ends its job as `failed` and is told to the caller as a [`Problem`].
 ///
 /// Any [`std::error::Error`] becomes one by `?`, with the code `failed` and the error's text; a
-/// [`Problem`] keeps its code. Like `anyhow::Error`, this type therefore doesn't implement
+/// [`Problem`] keeps its code, and of a store that isn't available clients aren't told why. Like `anyhow::Error`, this type therefore doesn't implement
 /// [`std::error::Error`] itself.
 ///
 /// ```
@@ -103,8 +105,13 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for OperationError {
         if let Some(problem) = (&error as &dyn Any).downcast_ref::<Problem>() {
             return Self { problem: Box::new(problem.clone()), source: None };
         }
-        if let Some(error) = (&error as &dyn Any).downcast_ref::<crate::RouterError>() {
+        if let Some(error) = (&error as &dyn Any).downcast_ref::<RouterError>() {
             return Self { problem: Box::new(error.problem()), source: None };
+        }
+        if let Some(StoreError::Unavailable(words)) = (&error as &dyn Any).downcast_ref() {
+            tracing::error!("{words}");
+            let problem = RouterError::Store(StoreError::Unavailable(String::new())).problem();
+            return Self { problem: Box::new(problem), source: Some(Box::new(error)) };
         }
         let problem = Problem::new(Code::Failed, error.to_string());
         Self { problem: Box::new(problem), source: Some(Box::new(error)) }
@@ -138,6 +145,15 @@ mod tests {
         assert_eq!(error.problem().code, "failed");
         assert_eq!(error.to_string(), "number too large to fit in target type");
         assert!(error.source().is_some());
+    }
+
+    #[test]
+    fn a_stores_own_words_stay_on_the_server() {
+        let read = || -> Result<()> { Err(StoreError::Unavailable("/var/db is gone".to_owned()))? };
+        let error = read().unwrap_err();
+        assert_eq!(error.problem().code, "store-unavailable");
+        assert!(!error.to_string().contains("/var/db"), "{error}");
+        assert!(error.problem().retry_after().is_some());
     }
 
     #[test]

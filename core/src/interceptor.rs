@@ -53,9 +53,9 @@ pub trait Interceptor: Send + Sync + 'static {
     /// A job is asked for, its input is right, and there is no job yet. An error refuses it: the
     /// client gets the error's problem, with its status.
     ///
-    /// A request that is repeated with its idempotency key isn't asked for again. A job that is
-    /// accepted here may still be refused for want of a place. It should answer within a moment; a
-    /// job that isn't accepted after 10 s is refused.
+    /// A request that is repeated with its idempotency key isn't asked for again, nor is one for which
+    /// there's no place. It should answer within a moment: a job that not all have accepted after 10 s
+    /// is refused.
     async fn accept(&self, request: &JobRequest, operation: &OperationSpec) -> Result<()> {
         let _ = (request, operation);
         Ok(())
@@ -68,11 +68,12 @@ pub trait Interceptor: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A job has ended: the store has that, and nobody has been told yet. Called once for each job
-    /// that ends in this process, however it ended.
+    /// A job has ended: the store has that, and the job's readers haven't been told yet. Called once
+    /// for each job that ends in this process, however it ended.
     ///
-    /// The job's readers wait for it, 10 s at most. If the server dies just then, it isn't called
-    /// for that job: who must know of every job reads the store's list when it starts.
+    /// The readers wait for it, and the job keeps its place, 10 s at most for all interceptors. If the
+    /// server dies just then, it isn't called for that job: who must know of every job reads the
+    /// store's list when it starts.
     async fn after(&self, job: &JobRecord) {
         let _ = job;
     }
@@ -105,13 +106,19 @@ impl Execution {
     /// own with another input.
     ///
     /// The job stays what it is for everyone else: its record, its place in the queue and its limits
-    /// are those of the operation that was asked for. What the other handler emits and returns is
-    /// the job's.
+    /// are those of the operation that was asked for, and so is whether it's tried again. What the
+    /// other handler emits and returns is the job's.
     ///
     /// # Errors
-    /// [`RouterError::UnknownOperation`], [`RouterError::InvalidInput`].
+    /// [`RouterError::UnknownOperation`], [`RouterError::InvalidInput`];
+    /// [`RouterError::NotIdempotent`] if the job may be run again and the other operation may not.
     pub fn reroute(&mut self, operation: &str, input: Value) -> Result<(), RouterError> {
         let operation = self.job.router().find(operation)?;
+        let asked_for = &self.job.job.operation;
+        if asked_for.spec.hints.idempotent && !operation.spec.hints.idempotent {
+            let (from, to) = (asked_for.name.clone(), operation.name.clone());
+            return Err(RouterError::NotIdempotent { from, to });
+        }
         operation.check(&input)?;
         (self.operation, self.input) = (operation, input);
         Ok(())
@@ -120,7 +127,8 @@ impl Execution {
     /// Gives the handler something of the type `T`, which it takes by
     /// [`JobContext::extension`].
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
-        self.job.attempt.extensions().insert(value);
+        // What it takes the place of is dropped behind the lock: that may be anyone's code.
+        let _former = self.job.attempt.extensions().insert(value);
     }
 
     /// A reader of the job's log, from its first event to its end, in the bytes that every reader
@@ -136,8 +144,12 @@ impl Execution {
 pub(crate) struct Extensions(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
 impl Extensions {
-    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
-        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+    /// Adds a value; returns the one that it takes the place of.
+    pub(crate) fn insert<T: Send + Sync + 'static>(
+        &mut self,
+        value: T,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.0.insert(TypeId::of::<T>(), Arc::new(value))
     }
 
     pub(crate) fn find<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {

@@ -37,7 +37,7 @@ pub use self::context::{OperationSet, PluginContext};
 pub use self::linked::Linked;
 pub(crate) use self::order::in_order;
 pub use self::tasks::ShutdownSignal;
-pub(crate) use self::tasks::Tasks;
+pub(crate) use self::tasks::{OwnedTasks, Tasks};
 use crate::config::JobsConfig;
 use crate::error::Result;
 use crate::http::Route;

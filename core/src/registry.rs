@@ -123,6 +123,12 @@ impl Registry {
         let _changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut served = Operations::clone(&self.served.load());
         change(&mut served)?;
+        // Nothing can refuse the change any more.
+        for operation in served.values() {
+            if let Some((at, limit)) = operation.limit.zip(self.limit(&operation.spec)) {
+                self.admission.limit(at, limit);
+            }
+        }
         self.served.store(Arc::new(served));
         Ok(())
     }
@@ -178,11 +184,15 @@ impl Registry {
             return Err(invalid("`retry` is for idempotent operations only".to_owned()));
         }
         let name: Arc<str> = spec.name.as_str().into();
-        let limit = spec.limits.max_concurrency.map(|running| {
-            let queued = spec.limits.max_queued.unwrap_or(self.max_queued);
-            self.admission.limit(&name, OperationLimit { running, queued })
-        });
+        let limit = self.limit(&spec).map(|limit| self.admission.operation(&name, limit));
         Ok(Operation { name, handler, spec, input, limit, owner, habit: AtomicU8::new(UNKNOWN) })
+    }
+
+    /// The limit of an operation's jobs, if it has one of its own.
+    fn limit(&self, spec: &OperationSpec) -> Option<OperationLimit> {
+        let running = spec.limits.max_concurrency?;
+        let queued = spec.limits.max_queued.unwrap_or(self.max_queued);
+        Some(OperationLimit { running, queued })
     }
 
     /// Whether the configuration has it that there's no operation of this name.
@@ -194,11 +204,10 @@ impl Registry {
         })
     }
 
-    /// The first pattern of denied names that has met no operation yet.
-    pub(crate) fn idle_denial(&self) -> Option<String> {
-        let mut denied = self.denied.iter();
-        let idle = denied.find(|denied| !denied.is_used.load(Ordering::Relaxed))?;
-        Some(idle.pattern.pattern())
+    /// The patterns of denied names that have met no operation yet.
+    pub(crate) fn idle_denials(&self) -> impl Iterator<Item = String> {
+        let idle = self.denied.iter().filter(|denied| !denied.is_used.load(Ordering::Relaxed));
+        idle.map(|denied| denied.pattern.pattern())
     }
 
     /// The operation called `name`. One that is hidden isn't there for `clients`.

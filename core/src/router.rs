@@ -45,7 +45,7 @@ use crate::job::{
 };
 use crate::metrics;
 use crate::operation::OperationSpec;
-use crate::plugin::{Health, Plugin, Tasks};
+use crate::plugin::{Health, OwnedTasks, Plugin};
 use crate::problem::{Code, Problem};
 use crate::registry::{Operation, Registry};
 use crate::store::{Accepted, Position, Store, StoreError};
@@ -86,7 +86,7 @@ struct Running {
     plugin: Arc<dyn Plugin>,
     interceptor: Option<Arc<dyn Interceptor>>,
     routes: Vec<Route>,
-    tasks: Tasks,
+    tasks: OwnedTasks,
 }
 
 /// What changes while the router lives.
@@ -240,7 +240,7 @@ impl Router {
             self.inner.plugins.iter().map(|Running { name, plugin, tasks, .. }| async move {
                 let health = AssertUnwindSafe(plugin.health()).catch_unwind();
                 let health = match timeout(PLUGIN_PATIENCE, health).await {
-                    Ok(Ok(Health::Healthy)) if tasks.has_panicked() => {
+                    Ok(Ok(Health::Healthy)) if tasks.0.has_panicked() => {
                         Health::Unhealthy("one of its background tasks panicked".to_owned())
                     }
                     Ok(Ok(health)) => health,
@@ -270,7 +270,6 @@ impl Router {
         {
             return self.existing(id, &request).await;
         }
-        self.ask_interceptors(&request, &operation).await?;
         let raw = to_raw_value(&request.input).map_err(|error| {
             StoreError::NotJson(format!("the input of `{}`", operation.name), error)
         })?;
@@ -291,6 +290,8 @@ impl Router {
             record.run_at = Some(clock::kept(at));
         }
         let ticket = self.admit(&operation, &record, when)?;
+        // With a place in hand, which is given back if they refuse: how many wait here is bounded.
+        self.ask_interceptors(&request, &operation).await?;
         // One that runs at once needs no word of that later.
         let is_begun = ticket.is_held();
         record.state = match when {

@@ -75,6 +75,8 @@ fn name_aliases(schema: &mut Schema) {
             if let Some(property) = property.as_object_mut() {
                 property.insert("description".to_owned(), format!("Now called `{name}`.").into());
                 property.insert("deprecated".to_owned(), true.into());
+                // Who fills in defaults would give both names.
+                property.remove("default");
             }
             former.push((name.clone(), alias, property));
         }

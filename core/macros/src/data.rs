@@ -14,6 +14,11 @@ pub(crate) fn expand(attribute: &TokenStream, mut item: DeriveInput) -> Result<T
         Data::Struct(data) => name_aliases(&mut data.fields)?,
         Data::Enum(data) => {
             for variant in &mut data.variants {
+                if alias::extension(&variant.attrs)?.is_some() {
+                    let message = "the schema can't say an alias of a variant, so its callers would be \
+                                   refused: keep the former variant, and map it";
+                    return Err(Error::new_spanned(variant, message));
+                }
                 name_aliases(&mut variant.fields)?;
             }
         }

@@ -83,7 +83,7 @@ fn a_job_that_waits_for_its_operation_holds_no_place_of_the_server() {
     let limits = Limits { running: 2, ..OPEN };
     let narrow = OperationLimit { running: 1, queued: 1 };
     let admission = Admission::new(limits);
-    assert_eq!(admission.limit(&"narrow".into(), narrow), 0);
+    assert_eq!(admission.operation(&"narrow".into(), narrow), 0);
     let running = admission.admit(of(0), When::Now).unwrap();
     let waiting = admission.admit(of(0), When::Now).unwrap();
     assert!(admission.admit(own(Priority::Low), When::Now).unwrap().is_held());
@@ -96,7 +96,7 @@ fn a_job_that_waits_for_its_operation_holds_no_place_of_the_server() {
 fn a_called_job_goes_before_those_that_wait_for_the_server() {
     let narrow = OperationLimit { running: 1, queued: 10 };
     let admission = Admission::new(OPEN);
-    assert_eq!(admission.limit(&"narrow".into(), narrow), 0);
+    assert_eq!(admission.operation(&"narrow".into(), narrow), 0);
     let _caller = admission.admit(own(Priority::Normal), When::Now).unwrap();
     let _waiting = admission.admit(of(0), When::Now).unwrap();
     let first = granted(admission.admit(called(Some(0)), When::Now).unwrap());
@@ -141,7 +141,7 @@ fn whoever_goes_away_gives_back_what_it_had_claimed() {
 fn called_jobs_and_an_operations_own_ones_go_by_turns() {
     let narrow = OperationLimit { running: 1, queued: 10 };
     let admission = Admission::new(Limits { running: 9, called: 9, ..OPEN });
-    assert_eq!(admission.limit(&"narrow".into(), narrow), 0);
+    assert_eq!(admission.operation(&"narrow".into(), narrow), 0);
     let mut place = granted(admission.admit(called(Some(0)), When::Now).unwrap());
     let mut waiting: Vec<_> = [called(Some(0)), of(0), called(Some(0)), of(0)]
         .map(|demand| (demand.kind, admission.admit(demand, When::Now).unwrap()))
@@ -160,11 +160,13 @@ fn called_jobs_and_an_operations_own_ones_go_by_turns() {
 fn two_operations_of_one_name_share_a_limit() {
     let admission = Admission::new(Limits { running: 9, ..OPEN });
     let name = "narrow".into();
-    let first = admission.limit(&name, OperationLimit { running: 1, queued: 10 });
+    let first = admission.operation(&name, OperationLimit { running: 1, queued: 10 });
     let _running = admission.admit(of(first), When::Now).unwrap();
     let waiting = admission.admit(of(first), When::Now).unwrap();
     assert!(!waiting.is_held());
-    assert_eq!(admission.limit(&name, OperationLimit { running: 2, queued: 10 }), first);
+    let wider = OperationLimit { running: 2, queued: 10 };
+    assert_eq!(admission.operation(&name, wider), first);
+    admission.limit(first, wider);
     let _second = granted(waiting).expect("there is a second place now");
     assert!(!admission.admit(of(first), When::Now).unwrap().is_held());
 }

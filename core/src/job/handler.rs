@@ -88,7 +88,8 @@ impl Running {
     }
 }
 
-fn message(panic: Box<dyn Any + Send>) -> String {
+/// What a panic said.
+pub(super) fn message(panic: Box<dyn Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(message) => *message,
         Err(panic) => panic.downcast_ref::<&str>().copied().unwrap_or("no message").to_owned(),

@@ -1,8 +1,10 @@
 //! A job's task: from its acceptance, over its turn and its attempts, to its end.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -12,13 +14,14 @@ use tracing::{error, warn};
 use crate::admission::Place;
 use crate::clock;
 use crate::interceptor::Execution;
-use crate::job::handler::{Handled, Running};
+use crate::job::handler::{Handled, Running, message};
 use crate::job::live::{Job, Stop, until};
 use crate::job::outcome::end_data;
 use crate::job::turn::{Queued, Run, Seat, Turn, Wait};
 use crate::job::{Attempt, JobContext, JobState};
 use crate::metrics;
 use crate::problem::Problem;
+use crate::registry::Operation;
 use crate::router::Router;
 use crate::store::StoreError;
 
@@ -46,12 +49,17 @@ impl Job {
         loop {
             // What comes after its turn is boxed: jobs that wait for it may be many.
             // Alone until its end is stored: before that, it may still be given up beside the next one.
-            let (verdict, _alone) = match self.turn(&router, &mut run).await {
+            // Its place too where interceptors are told of the end: how many they make wait is bounded.
+            let (verdict, _alone, _place) = match self.turn(&router, &mut run).await {
                 Turn::Run(Seat { place, alone }) => {
-                    (Box::pin(self.attempt(&router, &mut run, place)).await, alone)
+                    let place = Arc::new(place);
+                    let kept = router.is_intercepted().then(|| place.clone());
+                    (Box::pin(self.attempt(&router, &mut run, place)).await, alone, kept)
                 }
-                Turn::Stopped => (Box::pin(self.stopped_early(&router, run.is_begun)).await, None),
-                Turn::Left => (Verdict::Left, None),
+                Turn::Stopped => {
+                    (Box::pin(self.stopped_early(&router, run.is_begun)).await, None, None)
+                }
+                Turn::Left => (Verdict::Left, None, None),
             };
             match verdict {
                 Verdict::End(state) => break Box::pin(self.end(&router, state)).await,
@@ -92,7 +100,12 @@ impl Job {
     }
 
     /// Runs the handler once, and says what follows.
-    async fn attempt(self: &Arc<Self>, router: &Router, run: &mut Run, place: Place) -> Verdict {
+    async fn attempt(
+        self: &Arc<Self>,
+        router: &Router,
+        run: &mut Run,
+        place: Arc<Place>,
+    ) -> Verdict {
         let (begun, input) = (std::mem::take(&mut run.is_begun), run.input.take());
         if !begun && !self.begin(router).await {
             return self.stopped_early(router, true).await;
@@ -150,20 +163,27 @@ impl Job {
         self: &Arc<Self>,
         router: &Router,
         input: Value,
-        place: Place,
+        place: Arc<Place>,
         attempt: &Arc<Attempt>,
     ) -> Option<Result<Box<RawValue>, Problem>> {
         let job = JobContext::new(self.clone(), router.clone(), attempt.clone());
-        let operation = self.operation.clone();
+        let execution = Execution { job, operation: self.operation.clone(), input };
+        let Execution { job, operation, input } = match self.prepare(execution, attempt).await {
+            Ok(execution) => execution,
+            Err(ended) => {
+                self.log.close();
+                attempt.cancel.cancel();
+                return ended;
+            }
+        };
+        let handler = operation.handler.clone();
         let work = async move {
             let _place = place;
-            let execution = Execution { job, operation, input };
-            let Execution { job, operation, input } = execution.prepare().await?;
             job.stand().await;
-            operation.handler.handle(input, &job).await
+            handler.handle(input, &job).await
         };
         let span = tracing::info_span!("job", id = %self.id, operation = %self.operation.name);
-        let mut running = Running::start(&self.operation, span, work);
+        let mut running = Running::start(&operation, span, work);
         let timed_out = tokio::select! {
             done = running.done() => {
                 self.log.close();
@@ -175,13 +195,36 @@ impl Job {
             () = until(attempt.deadline) => true,
         };
         attempt.cancel.cancel();
-        let done = self.wind_up(router, &mut running).await;
+        let done = self.wind_up(router, &operation, &mut running).await;
         self.log.close();
         if timed_out { Some(Err(self.timed_out())) } else { done.map(|done| self.settle(done)) }
     }
 
+    /// Has the interceptors prepare the attempt, under its cancellation and its deadline. If they end it
+    /// instead: what the handler would have come to.
+    async fn prepare(
+        &self,
+        execution: Execution,
+        attempt: &Attempt,
+    ) -> Result<Execution, Option<Result<Box<RawValue>, Problem>>> {
+        tokio::select! {
+            prepared = AssertUnwindSafe(execution.prepare()).catch_unwind() => match prepared {
+                Ok(Ok(execution)) => Ok(execution),
+                Ok(Err(error)) => Err(Some(self.settle(Handled::Returned(Err(error))))),
+                Err(panic) => Err(Some(self.settle(Handled::Panicked(message(panic))))),
+            },
+            () = self.cancel.cancelled() => Err(None),
+            () = until(attempt.deadline) => Err(Some(Err(self.timed_out()))),
+        }
+    }
+
     /// Gives a handler that's to stop its time for that. `None` if it blocks its thread.
-    async fn wind_up(&self, router: &Router, running: &mut Running) -> Option<Handled> {
+    async fn wind_up(
+        &self,
+        router: &Router,
+        operation: &Operation,
+        running: &mut Running,
+    ) -> Option<Handled> {
         if let Ok(done) = timeout(router.config().cancel_grace, running.done()).await {
             return Some(done);
         }
@@ -189,9 +232,9 @@ impl Job {
         if let Ok(done) = timeout(ABORT_GRACE, running.done()).await {
             return Some(done);
         }
-        self.operation.mark_blocking();
+        operation.mark_blocking();
         warn!(
-            operation = %self.operation.name, job = %self.id,
+            operation = %operation.name, job = %self.id,
             "the operation blocks its thread and ignores cancellation; its job goes on without it, \
              its thread is lost until it returns (long work belongs into `JobContext::blocking`)"
         );

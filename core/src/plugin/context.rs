@@ -45,7 +45,7 @@ impl<C> PluginContext<C> {
     /// The plugin's own directory, made if it isn't there yet.
     ///
     /// # Errors
-    /// If it can't be made.
+    /// If it can't be made. The error names the path, for the server's log: it isn't for clients.
     pub fn data_dir(&self) -> Result<&Path> {
         let path = &self.server.data_dir;
         std::fs::create_dir_all(path).map_err(|error| {

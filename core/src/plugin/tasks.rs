@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+/// How long tasks may take to be dropped.
+const DROP_PATIENCE: Duration = Duration::from_millis(250);
+
 /// Says when a plugin is to stop what it does beside its operations.
 #[derive(Clone)]
 pub struct ShutdownSignal(CancellationToken);
@@ -81,6 +84,18 @@ impl Tasks {
             let (count, plugin) = (self.running.len(), self.plugin);
             warn!("dropping {count} background tasks of plugin `{plugin}` after {patience:?}");
             self.abort.cancel();
+            // One that blocks its thread isn't dropped, ever.
+            let _ = timeout(DROP_PATIENCE, self.running.wait()).await;
         }
+    }
+}
+
+/// The tasks of a plugin, which end with it: also if nobody shuts it down.
+pub(crate) struct OwnedTasks(pub(crate) Tasks);
+
+impl Drop for OwnedTasks {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+        self.0.abort.cancel();
     }
 }

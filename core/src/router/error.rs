@@ -29,6 +29,16 @@ pub enum RouterError {
         /// All that is wrong.
         errors: Vec<InputError>,
     },
+    /// A job that may be run again was to be rerouted to an operation that may not.
+    #[error(
+        "`{from}` is idempotent and `{to}` is not: a job of the one can't be rerouted to the other"
+    )]
+    NotIdempotent {
+        /// The job's operation.
+        from: Arc<str>,
+        /// Where it was to go.
+        to: Arc<str>,
+    },
     /// An interceptor refused the job.
     #[error("{}", .0.detail)]
     Refused(Problem),
@@ -77,6 +87,7 @@ impl RouterError {
             Self::CallDepth(_) => Code::CallDepth,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::Store(_) => Code::StoreUnavailable,
+            Self::NotIdempotent { .. } => Code::Internal,
         };
         let detail = match self {
             Self::Store(StoreError::Unavailable(_)) => {
@@ -131,16 +142,17 @@ pub enum StartError {
     /// Plugins start after each other in a circle.
     #[error("plugins start after each other in a circle: {0}; take one `after` out")]
     PluginCycle(String),
-    /// A pattern of operations that are not to be served names none that could be.
+    /// A pattern of operations that are not to be served names none, and is nearly the name of one that
+    /// is served.
     #[error(
-        "[operations] deny: no operation of this server is called `{pattern}`{}",
-        hint(.did_you_mean.as_deref())
+        "[operations] deny: no operation of this server is called `{pattern}`, did you mean \
+         `{did_you_mean}`?"
     )]
     DeniesNothing {
         /// The pattern.
         pattern: String,
-        /// The nearest operation's name, if one is near.
-        did_you_mean: Option<String>,
+        /// The nearest operation's name.
+        did_you_mean: String,
     },
     /// More than one thing is wrong, each of which is told.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]

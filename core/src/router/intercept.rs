@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
 use crate::error::Result;
@@ -15,16 +15,17 @@ use crate::registry::Operation;
 use crate::router::{PLUGIN_PATIENCE, Router, RouterError};
 
 impl Router {
-    /// Asks every interceptor whether the job may be made. One that fails to answer refuses it: a
-    /// quota that is broken must not let everything through.
+    /// Asks every interceptor whether the job may be made, within 10 s in all. One that fails to answer
+    /// refuses it: a quota that is broken must not let everything through.
     pub(super) async fn ask_interceptors(
         &self,
         request: &JobRequest,
         operation: &Operation,
     ) -> Result<(), RouterError> {
+        let late = Instant::now() + PLUGIN_PATIENCE;
         for (plugin, interceptor) in self.interceptors() {
             let asked = AssertUnwindSafe(interceptor.accept(request, &operation.spec));
-            let problem = match timeout(PLUGIN_PATIENCE, asked.catch_unwind()).await {
+            let problem = match timeout_at(late, asked.catch_unwind()).await {
                 Ok(Ok(Ok(()))) => continue,
                 Ok(Ok(Err(error))) => error.into_problem(),
                 Ok(Err(_)) => broken(plugin, "panicked"),
@@ -35,16 +36,22 @@ impl Router {
         Ok(())
     }
 
-    /// Tells every interceptor that a job has ended, the last one first.
+    /// Tells every interceptor that a job has ended, the last one first, within 10 s in all.
     pub(crate) async fn tell_interceptors(&self, job: &JobRecord) {
+        let late = Instant::now() + PLUGIN_PATIENCE;
         for (plugin, interceptor) in self.interceptors().rev() {
             let told = AssertUnwindSafe(interceptor.after(job)).catch_unwind();
-            match timeout(PLUGIN_PATIENCE, told).await {
+            match timeout_at(late, told).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => error!(job = %job.id, "the interceptor of `{plugin}` panicked"),
                 Err(_) => error!(job = %job.id, "the interceptor of `{plugin}` took too long"),
             }
         }
+    }
+
+    /// Whether anything stands around executions.
+    pub(crate) fn is_intercepted(&self) -> bool {
+        self.interceptors().next().is_some()
     }
 
     fn interceptors(

@@ -78,7 +78,7 @@ impl Router {
 /// Shuts `plugins` down, the last one first.
 pub(super) async fn shut_down(plugins: &[Running]) {
     for Running { name, plugin, tasks, .. } in plugins.iter().rev() {
-        tasks.stop(PLUGIN_PATIENCE).await;
+        tasks.0.stop(PLUGIN_PATIENCE).await;
         let shutdown = AssertUnwindSafe(plugin.shutdown()).catch_unwind();
         match timeout(PLUGIN_PATIENCE, shutdown).await {
             Ok(Ok(())) => {}

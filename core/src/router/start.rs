@@ -10,12 +10,13 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admission::{Admission, Limits};
 use crate::config::{Config, JobsConfig};
 use crate::plugin::{
-    Linked, OperationSet, PluginContext, PluginRegistration, Server, Started, Tasks, in_order,
+    Linked, OperationSet, OwnedTasks, PluginContext, PluginRegistration, Server, Started, Tasks,
+    in_order,
 };
 use crate::registry::{Owner, Registry};
 use crate::router::retention::sweep_forever;
@@ -121,15 +122,18 @@ fn select(config: &Config, linked: &Linked) -> Result<Vec<Selected>, StartError>
         }
     }
     let mut selected = Vec::new();
-    match in_order(&linked.plugins) {
-        Ok(plugins) => {
-            for plugin in plugins {
-                match Selected::read(plugin, config.plugins.get(plugin.name)) {
-                    Ok(plugin) => selected.push(plugin),
-                    Err(error) => errors.push(error),
-                }
-            }
+    for plugin in &linked.plugins {
+        match Selected::read(plugin, config.plugins.get(plugin.name)) {
+            Ok(plugin) => selected.push(plugin),
+            Err(error) => errors.push(error),
         }
+    }
+    let enabled = selected.iter().filter(|one| one.is_enabled).map(|one| one.plugin);
+    match in_order(&enabled.collect::<Vec<_>>()) {
+        // Those that aren't enabled are in no order, and come last.
+        Ok(order) => selected.sort_by_key(|one| {
+            order.iter().position(|plugin| plugin.name == one.plugin.name).unwrap_or(usize::MAX)
+        }),
         Err(error) => errors.push(error),
     }
     match errors.len() {
@@ -159,16 +163,16 @@ impl Selected {
         };
         let mut table = table.cloned().unwrap_or_else(|| json!({}));
         let enabled = table.as_object_mut().and_then(|table| table.remove(ENABLED));
+        // What isn't used needn't be complete.
+        if enabled == Some(Value::Bool(false)) {
+            return Ok(Self { plugin, is_enabled: false, table });
+        }
         let schema = InputSchema::compile(&(plugin.config_schema)()).map_err(failed)?;
         let mut errors = schema.check(&table).err().unwrap_or_default();
-        let is_enabled = match enabled {
-            None => true,
-            Some(Value::Bool(is_enabled)) => is_enabled,
-            Some(_) => {
-                errors.push(InputError::new(format!("/{ENABLED}"), "is true or false"));
-                false
-            }
-        };
+        let is_enabled = enabled.unwrap_or(Value::Bool(true)) == Value::Bool(true);
+        if !is_enabled {
+            errors.push(InputError::new(format!("/{ENABLED}"), "is true or false"));
+        }
         if errors.is_empty() {
             return Ok(Self { plugin, is_enabled, table });
         }
@@ -207,15 +211,17 @@ impl Starting<'_> {
                 self.registry.denies(&spec.name);
             }
         }
-        match self.registry.idle_denial() {
-            None => Ok(()),
-            Some(pattern) => {
-                let specs = self.registry.specs();
-                let near = nearest(&pattern, specs.iter().map(|spec| spec.name.as_str()));
-                let did_you_mean = near.map(str::to_owned);
-                Err(StartError::DeniesNothing { pattern, did_you_mean })
+        // What is misspelt is served though it's meant not to be. Other names may come later, from a
+        // set that changes.
+        for pattern in self.registry.idle_denials() {
+            let specs = self.registry.specs();
+            let near = nearest(&pattern, specs.iter().map(|spec| spec.name.as_str()));
+            if let Some(near) = near.map(str::to_owned) {
+                return Err(StartError::DeniesNothing { pattern, did_you_mean: near });
             }
+            warn!("[operations] deny: no operation of this server is called `{pattern}` now");
         }
+        Ok(())
     }
 
     async fn start(
@@ -224,7 +230,7 @@ impl Starting<'_> {
         table: Value,
     ) -> Result<(), StartError> {
         let &PluginRegistration { name, package, .. } = registration;
-        let tasks = Tasks::new(name);
+        let tasks = OwnedTasks(Tasks::new(name));
         let server = Server {
             data_dir: self.config.data_dir.join(name),
             documents: Documents::new(self.store.clone(), name),
@@ -233,7 +239,7 @@ impl Starting<'_> {
                 owner: Owner::Set(name, package),
             },
             router: self.router.clone(),
-            tasks: tasks.clone(),
+            tasks: tasks.0.clone(),
         };
         let context = PluginContext::new(table, server);
         let starting = AssertUnwindSafe((registration.start)(context)).catch_unwind();
@@ -247,7 +253,7 @@ impl Starting<'_> {
             Err(_) => format!("it took longer than {START_PATIENCE:?}"),
         };
         self.router.close();
-        tasks.stop(PLUGIN_PATIENCE).await;
+        tasks.0.stop(PLUGIN_PATIENCE).await;
         Err(StartError::PluginFailed { plugin: name, package, reason })
     }
 }

@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::config::{duration, duration_text, parse_duration};
+use crate::config::{duration, duration_text, parse_duration, size_text};
 
 /// The keyword that says how a text is read.
 pub(super) const KEYWORD: &str = "x-text";
@@ -73,7 +73,7 @@ impl<'de> Deserialize<'de> for DurationText {
 
 impl Serialize for SizeText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        ByteSize::b(self.0).serialize(serializer)
+        size_text(&ByteSize::b(self.0), serializer)
     }
 }
 

@@ -29,14 +29,14 @@ impl<'a> TestJob<'a> {
 
     /// The job as it stands.
     pub fn record(&self) -> JobRecord {
-        let (router, id) = (self.server.router().clone(), self.id);
+        let (router, id) = (self.server.router(), self.id);
         let record = self.server.block_on(async move { router.job(id).await });
         record.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Waits for its end, and returns how it ended.
     pub fn end(&self) -> JobState {
-        let (router, id) = (self.server.router().clone(), self.id);
+        let (router, id) = (self.server.router(), self.id);
         let record = self.server.block_on(async move { router.wait(id, Duration::MAX).await });
         record.unwrap_or_else(|error| panic!("{error}")).state
     }
@@ -68,7 +68,7 @@ impl<'a> TestJob<'a> {
 
     /// All events of its log, when it has ended.
     pub fn events(&self) -> Vec<Event> {
-        let (router, id) = (self.server.router().clone(), self.id);
+        let (router, id) = (self.server.router(), self.id);
         let events = self.server.block_on(async move {
             let events = router.execute_job(id, 0).await.map_err(|error| error.to_string())?;
             events.try_collect().await.map_err(|error| error.to_string())
@@ -81,7 +81,7 @@ impl<'a> TestJob<'a> {
     /// # Panics
     /// If the log ends before that.
     pub fn events_until(&self, last: u64) -> Vec<Event> {
-        let (router, id) = (self.server.router().clone(), self.id);
+        let (router, id) = (self.server.router(), self.id);
         let events = self.server.block_on(async move {
             let mut stream = router.execute_job(id, 0).await.map_err(|error| error.to_string())?;
             let mut events: Vec<Event> = Vec::new();
@@ -110,7 +110,7 @@ impl<'a> TestJob<'a> {
     /// # Panics
     /// If it has ended already, or ends otherwise.
     pub fn cancel(&self) {
-        let (router, id) = (self.server.router().clone(), self.id);
+        let (router, id) = (self.server.router(), self.id);
         let cancelled = self.server.block_on(async move { router.cancel_job(id).await });
         cancelled.unwrap_or_else(|error| panic!("it can't be cancelled: {error}"));
         match self.end() {

@@ -1,6 +1,6 @@
 //! A server for tests, without HTTP.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub struct TestServer {
     data_dir: tempfile::TempDir,
     /// `None` only while one life ends and the next begins.
     life: RefCell<Option<Life>>,
+    /// When the last life ended, by its clock: time doesn't go back.
+    ended: Cell<Timestamp>,
 }
 
 type FaultFn = Box<dyn FnMut(StoreCall) -> Fault + Send>;
@@ -116,7 +118,7 @@ impl TestServer {
     /// # Errors
     /// Why it's refused.
     pub fn request(&self, request: JobRequest) -> Result<TestJob<'_>, RouterError> {
-        let router = self.router().clone();
+        let router = self.router();
         let record = self.block_on(async move { router.create_job(request).await })?;
         Ok(TestJob::new(self, record.id))
     }
@@ -126,13 +128,13 @@ impl TestServer {
     /// # Errors
     /// The job's problem, or why it's refused.
     pub fn call(&self, operation: &str, input: Value) -> Result<Value, Problem> {
-        let router = self.router().clone();
+        let router = self.router();
         self.block_on(async move { router.call(operation, input).await })
     }
 
     /// Stops the server as SIGTERM does, without a drain, and starts it again on what its store has.
     pub fn restart(&self) {
-        let router = self.router().clone();
+        let router = self.router();
         self.block_on(async move { router.shutdown(Duration::ZERO).await });
         self.begin_again();
     }
@@ -158,12 +160,9 @@ impl TestServer {
         self.data_dir.path()
     }
 
-    /// The router, to ask for what this type has no method for.
-    ///
-    /// # Panics
-    /// Within a restart.
-    pub fn router(&self) -> Ref<'_, Router> {
-        Ref::map(self.life.borrow(), |life| &alive(life.as_ref()).router)
+    /// The router, to ask for what this type has no method for. After a restart it's another one.
+    pub fn router(&self) -> Router {
+        alive(self.life.borrow().as_ref()).router.clone()
     }
 
     /// Waits for `future` while the server runs.
@@ -189,7 +188,11 @@ impl TestServer {
 
     /// Ends the life there is, however it stands, and begins another one.
     fn begin_again(&self) {
-        if let Some(Life { router, runtime, .. }) = self.life.take() {
+        if let Some(Life { router, runtime, clock }) = self.life.take() {
+            if let Some((began, at)) = clock {
+                let _entered = runtime.enter();
+                self.ended.set(began.saturating_add(at.elapsed()).unwrap_or(began));
+            }
             // With the runtime go its tasks, wherever they are; the last handle is ours.
             runtime.shutdown_background();
             drop(router);
@@ -215,7 +218,7 @@ impl TestServer {
             fault(call)
         });
         let start = Router::start(config, self.setup.linked.clone(), Arc::new(store));
-        let now = Timestamp::now();
+        let now = Timestamp::now().max(self.ended.get());
         let clock = {
             let _entered = runtime.enter();
             self.setup.is_paused.then(|| (now, Instant::now()))
@@ -230,7 +233,7 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         // A test that failed has said enough.
         if self.life.borrow().is_some() && !std::thread::panicking() {
-            let router = self.router().clone();
+            let router = self.router();
             self.block_on(async move { router.shutdown(Duration::ZERO).await });
         }
     }
@@ -349,6 +352,7 @@ impl TestServerBuilder {
             fault: Arc::new(Mutex::new(Box::new(|_| Fault::None))),
             data_dir: data_dir.unwrap_or_else(|error| panic!("no data directory: {error}")),
             life: RefCell::new(None),
+            ended: Cell::new(Timestamp::MIN),
         };
         let life = server.begin()?;
         server.life.replace(Some(life));

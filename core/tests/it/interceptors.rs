@@ -20,7 +20,7 @@ async fn greet(name: String, job: &JobContext) -> Result<String> {
 }
 
 /// Shout a name, for other operations only.
-#[skep::operation(hidden)]
+#[skep::operation(hidden, idempotent)]
 async fn greet_loudly(name: String, job: &JobContext) -> Result<String> {
     job.emit(&name.to_uppercase()).await?;
     Ok(name.to_uppercase())
@@ -81,6 +81,9 @@ impl Interceptor for Around {
             ("outer", "wrong") => {
                 execution.reroute("greet_loudly", json!({ "nam": 1 }))?;
             }
+            ("outer", "unsafe") => {
+                execution.reroute("greet_by_call", json!({ "name": "x" }))?;
+            }
             ("outer", "watched") => {
                 let mut frames = execution.frames();
                 let notes = self.notes.clone();
@@ -94,6 +97,7 @@ impl Interceptor for Around {
             }
             ("inner", "refused") => return Err(OperationError::new("no-greeting", "not today")),
             ("inner", "broken") => panic!("a bug"),
+            ("inner", "ponder") => std::future::pending().await,
             _ => {}
         }
         Ok(())
@@ -176,6 +180,17 @@ fn an_interceptor_that_is_broken_lets_nothing_through() {
 }
 
 #[test]
+fn an_attempt_that_is_being_prepared_is_cancelled_and_runs_out_of_time() {
+    let server = server();
+    let job = server.create("greet", json!({ "name": "ponder" }));
+    server.advance(Duration::from_secs(1));
+    job.cancel();
+    let mut request = JobRequest::new("greet", json!({ "name": "ponder" }));
+    request.timeout = Some(Duration::from_secs(5));
+    assert_eq!(server.request(request).unwrap().problem().code, "timeout");
+}
+
+#[test]
 fn what_is_wrong_anyway_is_not_asked_for() {
     let server = server();
     let refused = server.call("greet", json!({ "nam": "Ada" })).unwrap_err();
@@ -199,6 +214,9 @@ fn a_job_is_rerouted_and_stays_what_it_was() {
     assert!(noted().contains(&"inner before greet_loudly".to_owned()));
     let wrong = server.run("greet", json!({ "name": "wrong" }));
     assert_eq!(wrong.problem().code, "invalid-input");
+    // It would be run again after a crash, which the other operation must not be.
+    let unsafe_one = server.run("greet", json!({ "name": "unsafe" }));
+    assert!(unsafe_one.problem().detail.contains("is not"), "{:?}", unsafe_one.problem());
 }
 
 #[test]
@@ -230,7 +248,7 @@ fn called_jobs_are_intercepted_and_say_who_called() {
 fn the_stream_is_observed_in_the_bytes_that_readers_get() {
     let server = server();
     let job = server.run("greet", json!({ "name": "watched" }));
-    let router = server.router().clone();
+    let router = server.router();
     let id = job.id();
     let read = server.block_on(async move {
         let mut frames = router.execute_job(id, 0).await.unwrap().into_frames();

@@ -139,6 +139,21 @@ fn a_set_that_can_not_be_served_changes_nothing() {
 }
 
 #[test]
+fn a_refused_set_changes_no_limit_either() {
+    let server = server("");
+    let held = server.create_until("first", json!({}), 2);
+    let mut spec = OperationSpec::new("first", "Return a number.");
+    spec.limits.max_concurrency = Some(9);
+    let wider = Arc::new(Constant { spec, number: 1 });
+    operations().replace(vec![wider, constant("Bad", 4)]).unwrap_err();
+    let waits = server.create("first", json!({}));
+    server.advance(Duration::from_secs(1));
+    assert_eq!(waits.record().state.as_str(), "queued", "there's still one place");
+    held.release();
+    assert_eq!(waits.result(), 1);
+}
+
+#[test]
 fn a_job_that_waits_for_an_operation_goes_on_after_a_restart() {
     let server = server("");
     let job = server.create_until("first", json!({}), 1);
@@ -164,7 +179,7 @@ fn background_tasks_have_the_router_and_end_before_the_plugin() {
 fn a_background_task_that_panics_makes_its_plugin_ill() {
     let server = server("panics");
     server.advance(Duration::from_secs(1));
-    let router = server.router().clone();
+    let router = server.router();
     let health = server.block_on(async move { router.health().await });
     let ill = Health::Unhealthy("one of its background tasks panicked".to_owned());
     assert_eq!(health, [("changing", ill)]);
@@ -182,6 +197,27 @@ fn a_task_that_waits_for_a_router_which_never_comes_is_told() {
     let builder = TestServer::builder().empty().plugin(&CHANGING);
     assert!(builder.config("changing", json!({ "task": "start fails" })).try_start().is_err());
     assert_eq!(*reach().notes.lock().unwrap(), ["there is no router"]);
+}
+
+#[test]
+fn a_router_that_is_dropped_takes_the_tasks_along() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut linked = skep::plugin::Linked::default();
+        linked.plugins.push(&CHANGING);
+        let store = Arc::new(skep::store::MemoryStore::new(1 << 20));
+        let router = skep::Router::start(skep::Config::default(), linked, store).await.unwrap();
+        let stopped = reach().notes;
+        // Its task waits for the signal by now.
+        while stopped.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(router);
+        *reach().operations.lock().unwrap() = None;
+        while stopped.lock().unwrap().last() != Some(&"the task has stopped") {
+            tokio::task::yield_now().await;
+        }
+    });
 }
 
 #[test]

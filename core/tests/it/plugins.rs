@@ -142,6 +142,19 @@ async fn a_plugin_starts_after_those_that_it_names() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_is_not_enabled_needs_no_configuration_and_is_in_no_circle() {
+    static DEMANDING: PluginRegistration = PluginRegistration {
+        config_schema: || json!({ "required": ["url"] }),
+        after: &["b-name"],
+        ..scripted("a-name", |cx| Box::pin(start("a-name", cx)))
+    };
+    let mut config = Config::default();
+    config.plugins.insert("a-name".to_owned(), json!({ "enabled": false }));
+    config.plugins.insert("b-name".to_owned(), json!({ "enabled": false }));
+    start_linked(config, &[&DEMANDING, &THE_OTHER], &[]).await.unwrap();
+}
+
+#[tokio::test]
 async fn plugins_that_start_after_each_other_are_refused() {
     let error = start_linked(Config::default(), &[&IN_A_CIRCLE, &THE_OTHER], &[]).await;
     assert_eq!(

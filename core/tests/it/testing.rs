@@ -112,6 +112,20 @@ fn time_passes_at_once() {
 }
 
 #[test]
+fn time_does_not_go_back_at_a_restart() {
+    let server = TestServer::start();
+    let begun = server.run("hello", json!({ "name": "Ada" })).record().created_at;
+    let mut later = JobRequest::new("hello", json!({ "name": "Ada" }));
+    later.start = Start::At(begun + Duration::from_hours(2));
+    let job = server.request(later).unwrap();
+    server.advance(Duration::from_mins(90));
+    server.crash();
+    let restarted = server.run("hello", json!({ "name": "Ada" })).record().created_at;
+    assert!(restarted >= begun + Duration::from_mins(90), "{restarted}");
+    assert_eq!(job.result(), "Hello, Ada!");
+}
+
+#[test]
 fn a_fake_stands_in_and_its_input_is_checked_as_the_real_ones() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
@@ -152,6 +166,8 @@ fn denied_operations_are_not_there() {
     let server = TestServer::builder().deny("price_*").start();
     let refused = server.call("price_of", json!({ "item": "tea" })).unwrap_err();
     assert_eq!(refused.code, "unknown-operation");
+    // One that may come later, as a program's name, is no mistake.
+    drop(TestServer::builder().deny("danger_*").start());
     let error = TestServer::builder().deny("prize_of").try_start().err().unwrap();
     assert_eq!(
         error.to_string(),

@@ -71,7 +71,7 @@ fn a_server_that_cannot_read_its_notes_says_so() {
         StoreCall::Documents => Fault::Fails,
         _ => Fault::None,
     });
-    let router = server.router().clone();
+    let router = server.router();
     let health = server.block_on(async move { router.health().await });
     assert!(format!("{health:?}").contains("Unhealthy"), "{health:?}");
 }

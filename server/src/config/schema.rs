@@ -25,6 +25,13 @@ pub(crate) fn whole() -> Value {
                 "description": "Whether the plugin is started and its operations are served.",
             });
             keys.as_object_mut().map(|keys| keys.insert("enabled".to_owned(), enabled));
+            // What isn't used needn't be complete.
+            if let Some(required) = table.remove("required") {
+                let disabled = json!({ "enabled": { "const": false } });
+                let is_disabled = json!({ "properties": disabled, "required": ["enabled"] });
+                table.insert("if".to_owned(), is_disabled);
+                table.insert("else".to_owned(), json!({ "required": required }));
+            }
         }
         plugins.insert(plugin.name.to_owned(), table);
     }

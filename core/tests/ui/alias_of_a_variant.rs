@@ -1,0 +1,7 @@
+#[skep::data]
+enum Colour {
+    #[serde(alias = "gray")]
+    Grey,
+}
+
+fn main() {}
