@@ -128,10 +128,11 @@ pub(crate) fn duration_text<S: Serializer>(duration: &Duration, to: S) -> Result
 }
 
 /// Writes a size as people do, in the largest unit that it's a whole number of.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives the field by reference")]
 pub(crate) fn size_text<S: Serializer>(size: &ByteSize, to: S) -> Result<S::Ok, S::Error> {
     let bytes = size.as_u64();
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.into_iter().find(|(unit, _)| bytes > 0 && bytes % unit == 0) {
+    match units.into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit)) {
         Some((unit, name)) => to.collect_str(&format_args!("{}{name}", bytes / unit)),
         None => to.serialize_u64(bytes),
     }

@@ -84,6 +84,9 @@ impl Default for ServerConfig {
 fn header_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let name: Option<String> = Deserialize::deserialize(deserializer)?;
     match name.as_deref().map(HeaderName::try_from).transpose() {
+        Ok(Some(name)) if name.as_str().starts_with("skep-") => {
+            Err(D::Error::custom("headers of that prefix are what clients tell of their jobs"))
+        }
         Ok(name) => Ok(name.map(|name| name.as_str().to_owned())),
         Err(_) => Err(D::Error::custom("it's no name of a header")),
     }

@@ -174,8 +174,10 @@ pub(crate) fn write_data<T: Serialize + ?Sized>(
     value: &T,
 ) -> serde_json::Result<()> {
     serde_json::to_writer(io::Write::by_ref(out), value)?;
-    while let Some(at) = memchr::memchr2(b'\n', b'\r', out) {
-        out[at] = b' ';
+    let mut from = 0;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[from..]) {
+        out[from + at] = b' ';
+        from += at + 1;
     }
     Ok(())
 }

@@ -70,6 +70,7 @@ pub(crate) struct Declaration {
     destructive: bool,
     /// Variables of the program's environment.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     env: BTreeMap<String, String>,
     /// The folder that the program runs in: by default that of the server, and for an executable in
     /// `dir` that folder.

@@ -30,6 +30,9 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// who has left its group and goes on to write.
 const PIPE: usize = 1 << 20;
 
+/// The longest that a program is waited for after its result: a year is for ever.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
 /// A program that works for a job.
 ///
 /// Dropped before its end, it takes the program and its group with it.
@@ -92,7 +95,8 @@ impl<'a> Conversation<'a> {
                 let grace = self.grace;
                 let warning =
                     format!("the program was ended: it still ran {grace:?} after its result");
-                job.log(LogLevel::Warn, warning).await?;
+                // What it said stands, whether there's room for this or not.
+                let _ = job.log(LogLevel::Warn, warning).await;
                 self.outcome.result()
             }
             Err(error) => {
@@ -138,7 +142,8 @@ impl<'a> Conversation<'a> {
             }
             let line = line.into_text();
             let warning = format!("what comes after the result is ignored: {}", quoted(&line));
-            return self.job.log(LogLevel::Warn, warning).await;
+            let _ = self.job.log(LogLevel::Warn, warning).await;
+            return Ok(());
         }
         let line = match line {
             Line::Whole(line) => line,
@@ -171,7 +176,7 @@ impl<'a> Conversation<'a> {
 
     /// From now on the program has its time to end.
     fn told(&mut self, result: Result<Value>) {
-        let patience = Instant::now() + self.grace;
+        let patience = Instant::now() + self.grace.min(LONGEST);
         self.outcome = Outcome::Told { result, patience, is_warned: false };
     }
 
@@ -179,7 +184,9 @@ impl<'a> Conversation<'a> {
     async fn noted(&mut self, line: Line) -> Result<()> {
         let line = line.into_text();
         self.last_words.push(&line);
-        self.job.log(LogLevel::Info, line).await
+        let noted = self.job.log(LogLevel::Info, line).await;
+        // What it has come to stands.
+        if matches!(self.outcome, Outcome::Told { .. }) { Ok(()) } else { noted }
     }
 
     /// What the job comes to when the program has ended by itself.
@@ -244,14 +251,17 @@ async fn feed(mut stdin: ChildStdin, input: &Value) {
 }
 
 /// The next line that a process has left, if there's one: not after `deadline`, unless it's there
-/// already, and not after more than `room` bytes.
+/// already, and not when those before it have used up `room` bytes. A line that was read counts.
 async fn last<R: AsyncRead + Unpin>(
     lines: &mut Lines<R>,
     deadline: Instant,
     room: &mut usize,
 ) -> Option<Line> {
+    if *room == 0 {
+        return None;
+    }
     let line = timeout_at(deadline, lines.next()).await.ok()??;
     let (Line::Whole(text) | Line::Part(text)) = &line;
-    *room = room.checked_sub(text.len() + 1)?;
+    *room = room.saturating_sub(text.len() + 1);
     Some(line)
 }

@@ -67,9 +67,6 @@ impl Drop for Held {
 impl State {
     /// Tells the shell which groups there are; another shell if it's gone.
     fn tell(&mut self) {
-        if self.is_missing {
-            return;
-        }
         let line: String = self.groups.iter().map(|group| format!("{group} ")).collect();
         if let Some(watcher) = &mut self.watcher
             && watcher.tell(&line).is_ok()
@@ -82,11 +79,15 @@ impl State {
             Ok(watcher)
         });
         match told {
-            Ok(watcher) => self.watcher = Some(watcher),
-            Err(error) => {
-                self.is_missing = true;
+            Ok(watcher) => {
+                self.watcher = Some(watcher);
+                self.is_missing = false;
+            }
+            // It's tried again with the next program, and told once.
+            Err(error) if !std::mem::replace(&mut self.is_missing, true) => {
                 warn!("no shell: programs outlive a server that is killed ({error})");
             }
+            Err(_) => {}
         }
     }
 }

@@ -3,12 +3,18 @@
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::lifeline::{Held, Lifeline};
 use crate::program::Program;
+
+/// How long a process that is killed is waited for.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A process, and all that it starts and that stays in its group.
 ///
@@ -41,7 +47,9 @@ impl Process {
             .stderr(Stdio::piped())
             // Its own, so that it's killed with all that it starts, and not by a Ctrl-C in the
             // server's terminal.
-            .process_group(0);
+            .process_group(0)
+            // Should it have left its group.
+            .kill_on_drop(true);
         let mut child = command.spawn()?;
         let id = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         let group = id.map(|id| Group { id, _held: lifeline.hold(id) });
@@ -71,8 +79,13 @@ impl Process {
     /// Kills the group, and waits until the process is gone.
     pub(crate) async fn kill(&mut self) {
         self.group = None;
-        // It's gone, however that can be learned.
-        let _ = self.child.wait().await;
+        // By itself too: it may have left the group.
+        let _ = self.child.start_kill();
+        // It's gone, however that can be learned; one that may not be killed, as another user's, is
+        // waited for no longer.
+        if timeout(KILL_PATIENCE, self.child.wait()).await.is_err() {
+            warn!(pid = self.child.id(), "a program can't be killed: it's another user's?");
+        }
     }
 }
 

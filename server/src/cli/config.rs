@@ -73,7 +73,8 @@ impl Given {
         let shown = tables.iter().filter_map(|(name, table)| {
             let keys = table["properties"].as_object()?;
             let given = values.pointer(&format!("/{}", name.replace('.', "/")));
-            Some(show_table(name, keys, given.and_then(Value::as_object), &layers))
+            let given = given.map(|given| masked(given, table, &schema));
+            Some(show_table(name, keys, given.as_ref().and_then(Value::as_object), &layers))
         });
         Ok(shown.collect::<Vec<_>>().join("\n\n"))
     }
@@ -89,10 +90,9 @@ fn show_table(
     for (key, schema) in keys {
         let path = format!("{name}.{key}");
         let given = given.and_then(|table| table.get(key));
-        let is_secret = schema["writeOnly"] == true;
         let default = schema.get("default").filter(|default| !default.is_null());
         lines.push(match (given, default) {
-            (Some(_), _) if is_secret => format!("# {key} = (not shown)"),
+            (Some(value), _) if *value == NOT_SHOWN => format!("# {key} = {NOT_SHOWN}"),
             (Some(value), _) => {
                 let source = layers.source(&path).unwrap_or_default();
                 format!("{key} = {}  # {source}", inline(value))
@@ -102,6 +102,35 @@ fn show_table(
         });
     }
     lines.join("\n")
+}
+
+/// What stands in a secret's place.
+const NOT_SHOWN: &str = "(not shown)";
+
+/// `value` without what its schema, a part of `whole`, says is only to be written, not to be read.
+fn masked(value: &Value, schema: &Value, whole: &Value) -> Value {
+    if let Some(reference) = schema["$ref"].as_str().and_then(|path| path.strip_prefix('#'))
+        && let Some(schema) = whole.pointer(reference)
+    {
+        return masked(value, schema, whole);
+    }
+    match value {
+        Value::Object(fields) if schema["writeOnly"] == true => {
+            fields.keys().map(|key| (key.clone(), Value::from(NOT_SHOWN))).collect()
+        }
+        _ if schema["writeOnly"] == true => NOT_SHOWN.into(),
+        Value::Object(fields) => {
+            let of = |key: &str| match schema["properties"].get(key) {
+                Some(schema) => schema,
+                None => &schema["additionalProperties"],
+            };
+            fields.iter().map(|(key, value)| (key.clone(), masked(value, of(key), whole))).collect()
+        }
+        Value::Array(items) => {
+            items.iter().map(|item| masked(item, &schema["items"], whole)).collect()
+        }
+        value => value.clone(),
+    }
 }
 
 /// A value in one line of TOML.
@@ -119,5 +148,31 @@ fn inline(value: &Value) -> String {
             format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
         }
         value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_only_to_be_written_is_not_shown_however_deep() {
+        let whole = json!({
+            "additionalProperties": { "$ref": "#/$defs/A" },
+            "$defs": { "A": { "properties": {
+                "key": { "writeOnly": true },
+                "env": { "writeOnly": true, "type": "object" },
+                "list": { "items": { "$ref": "#/$defs/A" } },
+            } } },
+        });
+        let given = json!({ "x": {
+            "key": "s3cret", "env": { "TOKEN": "s3cret" }, "open": 1, "list": [{ "key": "s3cret" }],
+        } });
+        let shown = masked(&given, &whole, &whole);
+        assert!(!shown.to_string().contains("s3cret"), "{shown}");
+        assert_eq!(shown["x"]["open"], 1);
+        assert_eq!(shown["x"]["env"], json!({ "TOKEN": NOT_SHOWN }));
     }
 }

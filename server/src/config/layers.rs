@@ -5,7 +5,7 @@ use std::path::Path;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::{Figment, Metadata, Profile, Source};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use skep::schema::{InputError, InputSchema};
 
 use crate::config::{Config, ConfigError, FileArgs, schema};
@@ -31,10 +31,15 @@ impl Layers {
             Env::prefixed(PREFIX).filter(|key| key.as_str().contains("__")).split("__");
         let default = Path::new(DEFAULT_FILE);
         let file = file.or_else(|| default.is_file().then_some(default));
-        let figment = file
+        let mut figment = file
             .map_or_else(Figment::new, |file| Figment::from(Toml::file_exact(file)))
-            .merge(environment)
-            .merge(Serialized::from(flags, Profile::Default).key("server"));
+            .merge(environment);
+        let flags = Serialized::from(flags, Profile::Default).key("server");
+        // A table without keys would hide whatever else stands there.
+        let given = Figment::from(&flags).extract_inner::<Map<String, Value>>("server");
+        if given.is_ok_and(|given| !given.is_empty()) {
+            figment = figment.merge(flags);
+        }
         Ok(Self(figment))
     }
 

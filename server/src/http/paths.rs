@@ -92,6 +92,11 @@ impl Paths {
         }
         for (path, routes) in by_path {
             let Some(PluginRoute { plugin, route }) = routes.first().cloned() else { continue };
+            // `/v1/operations/echo` would hide the operation of that name.
+            if paths.at(path).is_ok_and(|found| matches!(found.value, Target::Own(_))) {
+                let reason = "it lies within the server's own paths".to_owned();
+                return Err(PathError::Refused { route, plugin, reason });
+            }
             paths.insert(path, Target::Plugins(routes)).map_err(|error| PathError::Refused {
                 route,
                 plugin,
@@ -117,6 +122,7 @@ impl Target {
             methods.push(Method::HEAD.as_str());
         }
         methods.sort_unstable();
+        methods.dedup();
         methods.join(", ")
     }
 }
@@ -163,6 +169,8 @@ mod tests {
     static LIKE: PluginRegistration =
         plugin("like", |_| Box::pin(async { Ok(start("/v1/x/{name}")) }));
     static CORE: PluginRegistration = plugin("core", |_| Box::pin(async { Ok(start("/v1/jobs")) }));
+    static WITHIN: PluginRegistration =
+        plugin("within", |_| Box::pin(async { Ok(start("/v1/operations/echo")) }));
 
     #[test]
     fn no_path_is_two_things() {
@@ -173,6 +181,7 @@ mod tests {
             ),
             (&[&ONE, &LIKE], "the route GET /v1/x/{name} of plugin `like` can't be served: "),
             (&[&CORE], "the route GET /v1/jobs of plugin `core` can't be served: "),
+            (&[&WITHIN], "the route GET /v1/operations/echo of plugin `within` can't be served: "),
         ] {
             let builder = TestServer::builder().empty();
             let server = plugins.iter().fold(builder, |builder, one| builder.plugin(one)).start();

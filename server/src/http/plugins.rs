@@ -24,17 +24,19 @@ impl Http {
         routes: &[PluginRoute],
         params: Vec<(String, String)>,
     ) -> Answer {
-        let wanted = match *request.method() {
-            // A HEAD is answered as a GET; hyper leaves the body out.
-            Method::HEAD => Method::GET,
-            ref method => method.clone(),
+        let of = |method: &Method| routes.iter().find(|one| one.route.method == *method);
+        let found = match *request.method() {
+            // A HEAD that has no route of its own is answered as a GET; hyper leaves the body out.
+            Method::HEAD => of(&Method::HEAD).or_else(|| of(&Method::GET)),
+            ref method => of(method),
         };
-        let Some(found) = routes.iter().find(|one| one.route.method == wanted) else {
+        let Some(found) = found else {
             return Err(Refusal::method_not_allowed(Target::allow(routes)));
         };
         let caller = self.caller(request.headers())?;
         let (head, body) = request.into_parts();
-        let mut asked = skep::http::Request::new(wanted, head.uri, caller).with_params(params);
+        let method = found.route.method.clone();
+        let mut asked = skep::http::Request::new(method, head.uri, caller).with_params(params);
         asked.headers = head.headers;
         asked.body = self.body(body).await?;
         let answered = AssertUnwindSafe(found.route.answer(asked)).catch_unwind().await;
