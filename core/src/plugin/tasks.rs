@@ -62,6 +62,8 @@ impl Tasks {
         let Self { plugin, abort, has_panicked, .. } = self.clone();
         self.running.spawn(async move {
             tokio::select! {
+                // In this order, so that a task which is told both may still stop by itself.
+                biased;
                 done = AssertUnwindSafe(task).catch_unwind() => if done.is_err() {
                     has_panicked.store(true, Ordering::Relaxed);
                     error!("a background task of plugin `{plugin}` panicked");

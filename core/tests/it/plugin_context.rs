@@ -10,6 +10,8 @@ use skep::prelude::*;
 use skep::testing::TestServer;
 use skep::{JobRequest, OperationHandler, OperationSpec, StartError, Value, json};
 
+use crate::support::within;
+
 /// An operation that returns a number.
 struct Constant {
     spec: OperationSpec,
@@ -209,14 +211,20 @@ fn a_router_that_is_dropped_takes_the_tasks_along() {
         let router = skep::Router::start(skep::Config::default(), linked, store).await.unwrap();
         let stopped = reach().notes;
         // Its task waits for the signal by now.
-        while stopped.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        within(async {
+            while stopped.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         drop(router);
         *reach().operations.lock().unwrap() = None;
-        while stopped.lock().unwrap().last() != Some(&"the task has stopped") {
-            tokio::task::yield_now().await;
-        }
+        within(async {
+            while stopped.lock().unwrap().last() != Some(&"the task has stopped") {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     });
 }
 
