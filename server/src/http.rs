@@ -80,14 +80,16 @@ impl Http {
     async fn route(&self, request: Request<Incoming>) -> Answer {
         self.guard.check(&request)?;
         let path = request.uri().path().to_owned();
-        let Some((target, params)) = self.paths.find(&path) else {
+        let Some(found) = self.paths.find(&path) else {
             return Err(Problem::new(Code::NotFound, format!("there is nothing at {path}")).into());
         };
-        let resource = match target {
+        let resource = match found.value {
             Target::Own(resource) => *resource,
-            Target::Plugins(routes) => return self.plugin_route(request, routes, params).await,
+            Target::Plugins(routes) => {
+                return self.plugin_route(request, routes, &found.params).await;
+            }
         };
-        let id = params.first().map_or("", |(_, id)| id);
+        let id = found.params.get("id").unwrap_or_default();
         // A HEAD is answered as a GET; hyper leaves the body out.
         let method = match *request.method() {
             Method::HEAD if resource.allow().contains("HEAD") => Method::GET,

@@ -207,6 +207,9 @@ impl Job {
         execution: Execution,
         attempt: &Attempt,
     ) -> Result<Execution, Option<Result<Box<RawValue>, Problem>>> {
+        if !execution.job().router().is_intercepted() {
+            return Ok(execution);
+        }
         tokio::select! {
             prepared = AssertUnwindSafe(execution.prepare()).catch_unwind() => match prepared {
                 Ok(Ok(execution)) => Ok(execution),

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::job::{Event, EventKind, JobId, JobRecord, JobState};
 use crate::problem::Problem;
+use crate::router::Router;
 use crate::testing::TestServer;
 
 /// A job of a [`TestServer`].
@@ -29,15 +30,13 @@ impl<'a> TestJob<'a> {
 
     /// The job as it stands.
     pub fn record(&self) -> JobRecord {
-        let (router, id) = (self.server.router(), self.id);
-        let record = self.server.block_on(async move { router.job(id).await });
+        let record = self.ask(async |router, id| router.job(id).await);
         record.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Waits for its end, and returns how it ended.
     pub fn end(&self) -> JobState {
-        let (router, id) = (self.server.router(), self.id);
-        let record = self.server.block_on(async move { router.wait(id, Duration::MAX).await });
+        let record = self.ask(async |router, id| router.wait(id, Duration::MAX).await);
         record.unwrap_or_else(|error| panic!("{error}")).state
     }
 
@@ -68,8 +67,7 @@ impl<'a> TestJob<'a> {
 
     /// All events of its log, when it has ended.
     pub fn events(&self) -> Vec<Event> {
-        let (router, id) = (self.server.router(), self.id);
-        let events = self.server.block_on(async move {
+        let events = self.ask(async |router, id| {
             let events = router.execute_job(id, 0).await.map_err(|error| error.to_string())?;
             events.try_collect().await.map_err(|error| error.to_string())
         });
@@ -81,8 +79,7 @@ impl<'a> TestJob<'a> {
     /// # Panics
     /// If the log ends before that.
     pub fn events_until(&self, last: u64) -> Vec<Event> {
-        let (router, id) = (self.server.router(), self.id);
-        let events = self.server.block_on(async move {
+        let events = self.ask(async |router, id| {
             let mut stream = router.execute_job(id, 0).await.map_err(|error| error.to_string())?;
             let mut events: Vec<Event> = Vec::new();
             while events.last().is_none_or(|event| event.id < last) {
@@ -110,8 +107,7 @@ impl<'a> TestJob<'a> {
     /// # Panics
     /// If it has ended already, or ends otherwise.
     pub fn cancel(&self) {
-        let (router, id) = (self.server.router(), self.id);
-        let cancelled = self.server.block_on(async move { router.cancel_job(id).await });
+        let cancelled = self.ask(async |router, id| router.cancel_job(id).await);
         cancelled.unwrap_or_else(|error| panic!("it can't be cancelled: {error}"));
         match self.end() {
             JobState::Cancelled => {}
@@ -122,5 +118,10 @@ impl<'a> TestJob<'a> {
     /// Lets a job go on that [stands](TestServer::create_until) at an event.
     pub fn release(&self) {
         self.server.router().release(self.id);
+    }
+
+    /// Waits for what the router of today says of the job.
+    fn ask<T>(&self, ask: impl AsyncFnOnce(Router, JobId) -> T) -> T {
+        self.server.block_on(ask(self.server.router(), self.id))
     }
 }

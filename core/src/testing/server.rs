@@ -96,8 +96,7 @@ impl TestServer {
 
     /// Has a job accepted. It goes on whenever the test waits for something.
     pub fn create(&self, operation: &str, input: Value) -> TestJob<'_> {
-        self.request(JobRequest::new(operation, input))
-            .unwrap_or_else(|error| panic!("a job of `{operation}` was refused: {error}"))
+        self.accepted(JobRequest::new(operation, input))
     }
 
     /// Has a job accepted and waits until its attempt has emitted event `event`, counting all events
@@ -106,9 +105,7 @@ impl TestServer {
     pub fn create_until(&self, operation: &str, input: Value, event: u64) -> TestJob<'_> {
         let mut request = JobRequest::new(operation, input);
         request.hold_at = Some(event);
-        let job = self
-            .request(request)
-            .unwrap_or_else(|error| panic!("a job of `{operation}` was refused: {error}"));
+        let job = self.accepted(request);
         job.events_until(event);
         job
     }
@@ -184,6 +181,12 @@ impl TestServer {
     /// If they differ, with each place that does; and if there's no file.
     pub fn assert_specs(&self, path: impl AsRef<Path>) {
         specs::assert(&self.router().operations(), path.as_ref());
+    }
+
+    fn accepted(&self, request: JobRequest) -> TestJob<'_> {
+        let operation = request.operation.clone();
+        self.request(request)
+            .unwrap_or_else(|error| panic!("a job of `{operation}` was refused: {error}"))
     }
 
     /// Ends the life there is, however it stands, and begins another one.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hyper::Method;
+use matchit::Match;
 use skep::Router;
 use skep::http::Route;
 
@@ -107,10 +108,8 @@ impl Paths {
     }
 
     /// What `path` names, with what stands in the places of its names.
-    pub(crate) fn find(&self, path: &str) -> Option<(&Target, Vec<(String, String)>)> {
-        let found = self.0.at(path).ok()?;
-        let params = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Some((found.value, params.collect()))
+    pub(crate) fn find<'a>(&'a self, path: &'a str) -> Option<Match<'a, 'a, &'a Target>> {
+        self.0.at(path).ok()
     }
 }
 
