@@ -1,0 +1,105 @@
+//! How many instructions it takes: counts that a busy machine doesn't change.
+//!
+//! It needs valgrind, and `gungraun-runner` of gungraun's version.
+
+use gungraun::{
+    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+use skep::JobRequest;
+use skep::job::JobId;
+use skep_bench_micro::{FEW, Skep, tokens, waiting};
+
+/// What comes with the first jobs alone isn't measured: so many have been by then.
+const WARM: usize = 20;
+
+/// What a benchmark was given it gives back, so that dropping it isn't measured.
+type Done = (Skep, usize);
+
+fn warm(operations: usize) -> Skep {
+    let skep = Skep::in_memory(operations);
+    for _ in 0..WARM {
+        skep.create(waiting());
+        let id = skep.run(tokens(1_000));
+        skep.read(id);
+    }
+    skep
+}
+
+fn with_request(request: JobRequest) -> (Skep, JobRequest) {
+    (warm(FEW), request)
+}
+
+fn with_names(operations: usize) -> (Skep, Vec<String>) {
+    let skep = warm(operations);
+    let specs = skep.router.operations();
+    let names = specs.iter().map(|spec| spec.name.clone()).cycle().step_by(7).take(1_000);
+    (skep, names.collect())
+}
+
+fn with_log(events: u32) -> (Skep, JobId) {
+    let skep = warm(FEW);
+    let id = skep.run(tokens(events));
+    (skep, id)
+}
+
+// A job that emits so many tokens of 12 bytes, which nobody reads.
+#[library_benchmark(setup = with_request)]
+#[bench::events_1000(tokens(1_000))]
+#[bench::events_11000(tokens(11_000))]
+fn emit((skep, request): (Skep, JobRequest)) -> (Skep, JobId) {
+    let id = skep.run(request);
+    (skep, id)
+}
+
+// The same, with a reader who is there from the start.
+#[library_benchmark(setup = with_request)]
+#[bench::events_1000(tokens(1_000))]
+#[bench::events_11000(tokens(11_000))]
+fn stream((skep, request): (Skep, JobRequest)) -> Done {
+    let length = skep.stream(request);
+    (skep, length)
+}
+
+// 1,000 lookups.
+#[library_benchmark(setup = with_names)]
+#[bench::among_10(10)]
+#[bench::among_10000(10_000)]
+fn lookup((skep, names): (Skep, Vec<String>)) -> (Skep, Vec<String>, usize) {
+    let found = names.iter().filter(|name| skep.router.operation(name).is_ok()).count();
+    (skep, names, found)
+}
+
+// A job with an input of three fields, until its client has the answer.
+#[library_benchmark(setup = with_request)]
+#[bench::with_3_fields(waiting())]
+fn create_job((skep, request): (Skep, JobRequest)) -> (Skep, JobId) {
+    let id = skep.create(request);
+    (skep, id)
+}
+
+// A job with three events, from its request to the end of its stream.
+#[library_benchmark(setup = with_request)]
+#[bench::with_3_events(tokens(3))]
+fn whole_job((skep, request): (Skep, JobRequest)) -> Done {
+    let id = skep.create(request);
+    let length = skep.read(id);
+    (skep, length)
+}
+
+// A log that is read to its end.
+#[library_benchmark(setup = with_log)]
+#[bench::events_10000(10_000)]
+fn read_frames((skep, id): (Skep, JobId)) -> Done {
+    let length = skep.read(id);
+    (skep, length)
+}
+
+library_benchmark_group!(
+    name = instructions;
+    benchmarks = emit, stream, lookup, create_job, whole_job, read_frames
+);
+
+main!(
+    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"]));
+    library_benchmark_groups = instructions
+);

@@ -1,0 +1,154 @@
+//! The load client: connections that ask for jobs and count what they stream.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::Deserialize;
+use tokio::net::TcpStream;
+
+use crate::Result;
+use crate::count::Counter;
+
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// A connection, which is kept from request to request.
+pub(crate) struct Connection {
+    host: HeaderValue,
+    sender: Sender,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+/// What a server answers to a new job, as far as it matters here.
+#[derive(Deserialize)]
+struct Created {
+    sse_url: String,
+}
+
+impl Connection {
+    /// Connects.
+    pub(crate) async fn open(address: SocketAddr, protocol: Protocol) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let io = TokioIo::new(stream);
+        // A connection that breaks is told by the request that it breaks.
+        let sender = match protocol {
+            Protocol::Http1 => {
+                let (sender, connection) = http1::handshake(io).await?;
+                tokio::spawn(connection);
+                Sender::Http1(sender)
+            }
+            Protocol::Http2 => {
+                // Windows that never make a server wait: what is measured is the server.
+                let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                    .initial_stream_window_size(16 << 20)
+                    .initial_connection_window_size(64 << 20)
+                    .handshake(io)
+                    .await?;
+                tokio::spawn(connection);
+                Sender::Http2(sender)
+            }
+        };
+        Ok(Self { host: address.to_string().parse()?, sender })
+    }
+
+    /// Asks for a job; returns where its events are.
+    pub(crate) async fn create(&mut self, job: &Bytes) -> Result<Uri> {
+        let answer = self.send(Method::POST, &Uri::from_static("/v1/jobs"), job.clone()).await?;
+        let body = answer.into_body().collect().await?.to_bytes();
+        let created: Created = serde_json::from_slice(&body)
+            .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(&body)))?;
+        Ok(created.sse_url.parse()?)
+    }
+
+    /// Begins to read a stream of events.
+    pub(crate) async fn stream(&mut self, at: &Uri) -> Result<Events> {
+        let answer = self.send(Method::GET, at, Bytes::new()).await?;
+        Ok(Events { body: answer.into_body(), counter: Counter::default() })
+    }
+
+    /// Asks for a job and reads it to its end.
+    pub(crate) async fn run(&mut self, job: &Bytes) -> Result<Counter> {
+        let at = self.create(job).await?;
+        self.stream(&at).await?.rest().await
+    }
+
+    /// Gets whatever is there; an answer that isn't a success is an error.
+    pub(crate) async fn get(&mut self, at: &'static str) -> Result<Bytes> {
+        let answer = self.send(Method::GET, &Uri::from_static(at), Bytes::new()).await?;
+        Ok(answer.into_body().collect().await?.to_bytes())
+    }
+
+    async fn send(&mut self, method: Method, at: &Uri, body: Bytes) -> Result<Response<Incoming>> {
+        let mut request = Request::builder().method(method);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let answer = match &mut self.sender {
+            Sender::Http1(sender) => {
+                let request = request.uri(at).header(HOST, &self.host);
+                sender.ready().await?;
+                sender.send_request(request.body(Full::new(body))?).await?
+            }
+            Sender::Http2(sender) => {
+                let whole = format!("http://{}{at}", self.host.to_str()?);
+                sender.ready().await?;
+                sender.send_request(request.uri(whole).body(Full::new(body))?).await?
+            }
+        };
+        if !answer.status().is_success() {
+            return Err(format!("{at} was answered with {}", answer.status()).into());
+        }
+        Ok(answer)
+    }
+}
+
+/// A stream of events that is being read.
+pub(crate) struct Events {
+    body: Incoming,
+    counter: Counter,
+}
+
+impl Events {
+    /// Waits for the next part; `false` once there is no more.
+    pub(crate) async fn next(&mut self) -> Result<bool> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(bytes) = frame?.into_data() {
+                self.counter.add(&bytes);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits for event `number`, counted from 1.
+    pub(crate) async fn reach(&mut self, number: u64) -> Result<()> {
+        while self.counter.events < number {
+            if !self.next().await? {
+                let came = self.counter.events;
+                return Err(format!("the stream ended after {came} events").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads to the end.
+    pub(crate) async fn rest(mut self) -> Result<Counter> {
+        while self.next().await? {}
+        Ok(self.counter)
+    }
+}

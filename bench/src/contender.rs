@@ -1,0 +1,160 @@
+//! Who is measured: Skep with each of its stores, and its peers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::count::Counter;
+use crate::server::Server;
+
+/// The token that every event carries: 12 bytes of JSON.
+const TOKEN: &str = "0123456789";
+
+/// Where the programs are, and where what they write goes.
+pub(crate) struct Place {
+    pub(crate) skep: PathBuf,
+    pub(crate) custom: PathBuf,
+    pub(crate) peers: PathBuf,
+    /// On a disk, not in memory: what is synced must be.
+    pub(crate) scratch: PathBuf,
+}
+
+/// A server that does the work which is measured.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Contender {
+    /// hyper alone, which keeps nothing: the limit.
+    Floor,
+    /// axum's `Sse` over a channel, with a map of jobs: what one would write without Skep.
+    Before,
+    /// dropshot, with the same map.
+    Dropshot,
+    /// The stock build of Skep, with the store in memory.
+    Memory,
+    /// The stock build of Skep, with the store on the disk.
+    Sqlite,
+}
+
+/// A contender that runs, and its directory.
+pub(crate) struct Running {
+    pub(crate) server: Server,
+    pub(crate) contender: Contender,
+    /// Goes when the server has gone.
+    home: TempDir,
+}
+
+impl Contender {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Before => "before",
+            Self::Dropshot => "dropshot",
+            Self::Memory => "skep",
+            Self::Sqlite => "skep sqlite",
+        }
+    }
+
+    /// Starts it, in a directory of its own that is empty.
+    pub(crate) fn start(self, place: &Place) -> Result<Running> {
+        let home = TempDir::with_prefix_in("server-", &place.scratch)?;
+        let server = Server::start(&mut self.command(place, home.path())?)?;
+        Ok(Running { server, contender: self, home })
+    }
+
+    fn command(self, place: &Place, home: &Path) -> Result<Command> {
+        let store = match self {
+            Self::Memory => "memory",
+            Self::Sqlite => "sqlite",
+            Self::Floor | Self::Before | Self::Dropshot => {
+                return Ok(Command::new(place.peers.join(self.name())));
+            }
+        };
+        let config = home.join("skep.toml");
+        // The limits of the default configuration are for one's own machine, not for a load test.
+        let limits = "[server]\nmax_connections = 15000\n[jobs]\nmax_log = \"8GiB\"\nmemory = \"8GiB\"\n\
+             max_running = 15000\nmax_queued = 15000\n";
+        fs::write(&config, limits)?;
+        let mut command = Command::new(&place.skep);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", store, "--config"])
+            .arg(config)
+            .arg("--data-dir")
+            .arg(home.join("data"));
+        Ok(command)
+    }
+
+    /// The request for a job of `events` events, `pause` apart.
+    pub(crate) fn job(self, job: &Job) -> Bytes {
+        let mut fields = Map::new();
+        fields.insert("operation".to_owned(), json!("echo"));
+        fields.insert("value".to_owned(), json!(TOKEN));
+        fields.insert("count".to_owned(), json!(job.events));
+        if job.interval_us > 0 {
+            fields.insert("interval_us".to_owned(), json!(job.interval_us));
+        }
+        if job.readers > 1 && self.has_channels() {
+            fields.insert("readers".to_owned(), json!(job.readers));
+        }
+        Value::Object(fields).to_string().into()
+    }
+
+    /// Whether readers have to be told of beforehand.
+    fn has_channels(self) -> bool {
+        matches!(self, Self::Before | Self::Dropshot)
+    }
+
+    /// How many events the server adds to those of the job.
+    pub(crate) fn own_events(self) -> u64 {
+        match self {
+            // That it runs, and its end.
+            Self::Memory | Self::Sqlite => 2,
+            Self::Floor | Self::Before | Self::Dropshot => 0,
+        }
+    }
+
+    /// Holds what has come against what was asked for.
+    pub(crate) fn check(self, job: &Job, came: &Counter) -> Result<()> {
+        let last = came.last();
+        let is_last = match self {
+            Self::Memory | Self::Sqlite => last.contains(r#"data: {"state":"succeeded","result""#),
+            Self::Floor | Self::Before | Self::Dropshot => last.contains(TOKEN),
+        };
+        let expected = job.events + self.own_events();
+        if came.events != expected || !is_last {
+            let (name, events) = (self.name(), came.events);
+            return Err(
+                format!("{name}: {events} events of {expected} came, at last {last:?}").into()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Job {
+    pub(crate) events: u64,
+    pub(crate) interval_us: u64,
+    pub(crate) readers: usize,
+}
+
+impl Job {
+    /// A job that emits as fast as it can, to one reader.
+    pub(crate) fn of(events: u64) -> Self {
+        Self { events, interval_us: 0, readers: 1 }
+    }
+}
+
+impl Running {
+    /// Kills the server and starts it again with all that it has on its disk.
+    pub(crate) fn restart(self, place: &Place) -> Result<Self> {
+        let Self { server, contender, home } = self;
+        drop(server);
+        let server = Server::start(&mut contender.command(place, home.path())?)?;
+        Ok(Self { server, contender, home })
+    }
+}

@@ -1,0 +1,141 @@
+//! Skep's speed, measured beside its peers: `./x bench`.
+//!
+//! Every server is a process of its own that starts anew for each turn, and all contenders take turns: what slows the
+//! machine down for a while slows all of them. What counts is the median over the rounds, and its ratio to the floor's.
+
+mod client;
+mod contender;
+mod count;
+mod report;
+mod rounds;
+mod server;
+mod suite;
+mod work;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+
+use crate::contender::Place;
+use crate::rounds::Figures;
+use crate::suite::{Item, Size};
+
+/// Whatever went wrong, in words: it ends the measurement.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Measure Skep beside its peers.
+#[derive(Parser)]
+struct Options {
+    /// How much is measured
+    #[arg(value_enum, default_value_t = Mode::Quick)]
+    mode: Mode,
+    /// Only the works whose names these are, such as `stream`, `jobs16`
+    works: Vec<String>,
+    /// How often each contender has its turn [default: 3 in quick, 5 in full]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// The stock build
+    #[arg(long)]
+    skep: PathBuf,
+    /// The example of a custom server
+    #[arg(long)]
+    custom: PathBuf,
+    /// The directory of the peers' programs
+    #[arg(long)]
+    peers: PathBuf,
+    /// Where what is measured goes, and what servers write: on a disk
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// For daily use: under three minutes
+    Quick,
+    /// To quote
+    Full,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let measured = tokio::runtime::Runtime::new()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(measure(&options)));
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(options: &Options) -> Result<()> {
+    // For ten thousand streams; the servers get the same.
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
+    let scratch = options.out.join("servers");
+    fs::create_dir_all(&scratch)?;
+    let place = Place {
+        skep: fs::canonicalize(&options.skep)?,
+        custom: fs::canonicalize(&options.custom)?,
+        peers: fs::canonicalize(&options.peers)?,
+        scratch: fs::canonicalize(scratch)?,
+    };
+    let (size, rounds) = match options.mode {
+        Mode::Quick => (Size::Quick, 3),
+        Mode::Full => (Size::Full, 5),
+    };
+    let rounds = options.rounds.unwrap_or(rounds);
+    let is_wanted =
+        |name: &str| options.works.is_empty() || options.works.iter().any(|work| work == name);
+    let (mut goals, mut results) = (Vec::new(), Vec::new());
+    for item in suite::items(size).into_iter().filter(|item| is_wanted(item.name)) {
+        let figures = take_turns(&item, &place, rounds).await?;
+        println!("{}", report::table(&item.title, &figures));
+        goals.extend(report::goals(&item, &figures));
+        results.push(report::json(item.name, &item.title, &figures));
+    }
+    if is_wanted("start") {
+        let (title, figures) =
+            ("From nothing to the first answer; the program's size", start(&place, rounds).await?);
+        println!("{}", report::table(title, &figures));
+        results.push(report::json("start", title, &figures));
+    }
+    if !goals.is_empty() {
+        println!("{}\n{}", report::GOALS, goals.join("\n"));
+    }
+    let results = json!({ "rounds": rounds, "works": results, "goals": goals });
+    fs::write(options.out.join("results.json"), serde_json::to_vec_pretty(&results)?)?;
+    Ok(())
+}
+
+/// Every contender has its turn, so many times.
+async fn take_turns(item: &Item, place: &Place, rounds: usize) -> Result<Figures> {
+    let mut figures = Figures::default();
+    for round in 1..=rounds {
+        for contender in item.contenders {
+            eprintln!("  {} {round}/{rounds}: {}", item.name, contender.name());
+            let sample = item.work.sample(*contender, place).await;
+            let sample = sample.map_err(|error| format!("{}: {error}", contender.name()))?;
+            figures.add(contender.name(), sample);
+        }
+    }
+    Ok(figures)
+}
+
+async fn start(place: &Place, rounds: usize) -> Result<Figures> {
+    let mut figures = Figures::default();
+    for _ in 0..rounds {
+        for (who, program) in [("stock build", &place.skep), ("custom server", &place.custom)] {
+            figures.add(who, work::start::sample(program, &place.scratch).await?);
+        }
+    }
+    Ok(figures)
+}

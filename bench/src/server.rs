@@ -1,0 +1,101 @@
+//! A server under load: a process of its own, what it costs, and its end.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::param::clock_ticks_per_second;
+
+use crate::Result;
+
+/// How long a server may take until it listens.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A server that runs. It's killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts `command` and waits until it says where it listens.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let (tell, heard) = channel();
+        if let Some(stdout) = child.stdout.take() {
+            listen(stdout, tell.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            listen(stderr, tell);
+        }
+        // Killed by its drop if it doesn't listen.
+        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        server.address = heard
+            .recv_timeout(PATIENCE)
+            .map_err(|_| format!("{} does not listen", command.get_program().display()))?;
+        Ok(server)
+    }
+
+    /// The processor time that the process has taken so far, of all its threads.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // After the program's name, which may have anything in it, user and system time are the 12th and 13th.
+        let fields = stat.rsplit_once(") ").ok_or("a process without times")?.1;
+        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
+        let ticks = ticks.sum::<std::result::Result<u64, _>>()?;
+        Ok(Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64))
+    }
+
+    /// The processor time since an earlier look, seconds.
+    pub(crate) fn cpu_since(&self, earlier: Duration) -> Result<f64> {
+        Ok(self.cpu()?.as_secs_f64() - earlier.as_secs_f64())
+    }
+
+    /// The memory that the process has now, bytes.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = line.ok_or("a process without memory")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended by itself can't be killed; all the same it's waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads what a server says to the end, so that it never waits for a full pipe, and tells its address.
+fn listen(pipe: impl Read + Send + 'static, tell: Sender<SocketAddr>) {
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(std::result::Result::ok) {
+            match line.split_once("listening on http://") {
+                Some((_, address)) => {
+                    if let Ok(address) = address.trim().parse() {
+                        // Whoever has lost patience isn't told.
+                        let _ = tell.send(address);
+                    }
+                }
+                None => eprintln!("    {line}"),
+            }
+        }
+    });
+}
+
+/// The size of a file, bytes.
+pub(crate) fn size(path: &Path) -> Result<u64> {
+    Ok(fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len())
+}

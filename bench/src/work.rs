@@ -1,0 +1,9 @@
+//! What is measured: a file a kind of work.
+
+pub(crate) mod idle;
+pub(crate) mod jobs;
+pub(crate) mod latency;
+pub(crate) mod readers;
+pub(crate) mod replay;
+pub(crate) mod start;
+pub(crate) mod stream;
