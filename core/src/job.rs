@@ -13,6 +13,7 @@ mod log;
 mod outcome;
 mod record;
 mod run;
+mod stint;
 mod stream;
 mod turn;
 

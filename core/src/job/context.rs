@@ -19,7 +19,7 @@ use crate::error::{OperationError, Result};
 use crate::interceptor::Extensions;
 use crate::job::event::{Event, Field, LogLevel, LogLine, Progress, write_data};
 use crate::job::log::Refused;
-use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Parent, Stop};
+use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Parent, Stop, stint};
 use crate::problem::{Code, Problem};
 use crate::router::{Owned, Router};
 use crate::store::StoreError;
@@ -185,7 +185,7 @@ impl JobContext {
     pub async fn log(&self, level: LogLevel, message: impl Into<String>) -> Result<()> {
         let line = LogLine { level, message: message.into() };
         let pushed = self.push(Field::Log, &line);
-        consume_budget().await;
+        stint::make_way().await;
         if let Some(data) = pushed? {
             self.push_when_room(Field::Log, &data).await?;
         }
@@ -301,7 +301,7 @@ impl JobContext {
     /// Waits after a [`push`](Self::push) where waiting is due.
     async fn settle(&self, field: Field, pushed: Result<Option<Vec<u8>>>) -> Result<()> {
         // Before all else, so that a loop that ignores errors comes back to the runtime, too.
-        consume_budget().await;
+        stint::make_way().await;
         if let Some(data) = pushed? {
             tokio::select! {
                 pushed = self.push_when_room(field, &data) => pushed?,

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tracing::{Instrument, Span, error, warn};
 
 use crate::error::OperationError;
+use crate::job::stint;
 use crate::registry::Operation;
 
 /// A handler that doesn't come back to the runtime for this long blocks its thread.
@@ -107,7 +108,7 @@ impl<F: Future> Future for Timed<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let begun = Instant::now();
-        let polled = self.work.as_mut().poll(cx);
+        let polled = stint::run(begun, || self.work.as_mut().poll(cx));
         let took = begun.elapsed();
         if took > LONG_POLL && self.operation.mark_blocking() {
             warn!(

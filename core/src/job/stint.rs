@@ -1,0 +1,114 @@
+//! Fairness: a handler that emits in a tight loop comes back to the runtime now and then.
+//!
+//! Tokio's own budget counts: after 128 emits, which take a few microseconds, a task makes way. Then its reader is sent
+//! 128 events at once, and each of these turns costs a wake-up and a system call. By the clock it makes way
+//! as soon as others notice, after a [`STINT`], and what has come by then is sent at once.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::task::coop::consume_budget;
+
+/// How long a handler that never waits keeps its thread.
+const STINT: Duration = Duration::from_micros(50);
+
+/// After how many events the clock is looked at: that costs half as much as an event.
+const EVENTS_PER_LOOK: u32 = 8;
+
+thread_local! {
+    /// The handler's poll that runs on this thread.
+    static CURRENT: Cell<Option<Stint>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy)]
+struct Stint {
+    begun: Instant,
+    /// Events since the last look at the clock.
+    events: u32,
+}
+
+/// Whether a task should make way.
+enum Due {
+    No,
+    Yes,
+    /// It isn't a handler's own task, but one that a handler has spawned.
+    Unknown,
+}
+
+/// Runs one poll of a handler, which began at `begun`.
+pub(super) fn run<T>(begun: Instant, poll: impl FnOnce() -> T) -> T {
+    /// Also where the handler panics.
+    struct Restore(Option<Stint>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    let _restore = Restore(CURRENT.replace(Some(Stint { begun, events: 0 })));
+    poll()
+}
+
+/// Lets other tasks run if it's time for that. Called for every event. Cancel-safe.
+pub(super) async fn make_way() {
+    match due() {
+        Due::No => {}
+        Due::Yes => {
+            let mut is_back = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut is_back, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        }
+        Due::Unknown => consume_budget().await,
+    }
+}
+
+fn due() -> Due {
+    let Some(mut stint) = CURRENT.get() else { return Due::Unknown };
+    stint.events += 1;
+    let mut due = Due::No;
+    if stint.events >= EVENTS_PER_LOOK {
+        stint.events = 0;
+        if stint.begun.elapsed() >= STINT {
+            due = Due::Yes;
+        }
+    }
+    CURRENT.set(Some(stint));
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// How many events a poll that began at `begun` takes until it makes way, of `most`.
+    fn events_until_way(begun: Instant, most: u32) -> u32 {
+        run(begun, || {
+            let mut cx = Context::from_waker(Waker::noop());
+            let is_ready = |_: &u32| pin!(make_way()).poll(&mut cx).is_ready();
+            (0..most).take_while(is_ready).count().try_into().unwrap()
+        })
+    }
+
+    #[test]
+    fn a_handler_whose_time_is_over_makes_way_at_the_next_look() {
+        let long_ago = Instant::now().checked_sub(STINT).unwrap();
+        assert_eq!(events_until_way(long_ago, 100), EVENTS_PER_LOOK - 1);
+    }
+
+    #[test]
+    fn a_handler_makes_way_by_the_clock_and_not_by_the_count() {
+        // A poll that begins in an hour has all the time that this test may take.
+        let later = Instant::now() + Duration::from_hours(1);
+        assert_eq!(events_until_way(later, 10_000), 10_000);
+    }
+}
