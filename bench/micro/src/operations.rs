@@ -28,6 +28,7 @@ async fn generate(Input(prompt): Input<Prompt>, job: &JobContext) -> Result<()> 
 }
 
 /// A job that emits so many tokens of 12 bytes.
+#[must_use]
 pub fn tokens(count: u32) -> JobRequest {
     prompt("generate", count)
 }
@@ -40,6 +41,7 @@ async fn generate_never(Input(_): Input<Prompt>, job: &JobContext) -> Result<()>
 }
 
 /// A job that is accepted, and then waits.
+#[must_use]
 pub fn waiting() -> JobRequest {
     prompt("generate_never", 100)
 }
@@ -84,6 +86,7 @@ async fn documents_list(
 }
 
 /// A job that emits so many objects of 1 KB.
+#[must_use]
 pub fn documents(count: u32) -> JobRequest {
     JobRequest::new("documents_list", json!({ "count": count }))
 }
