@@ -2,6 +2,8 @@
 //!
 //! Where a row has items, they are events: its item/s are what is to be read.
 
+#![allow(clippy::wildcard_imports, reason = "a group of benchmarks is a module, by divan's way")]
+
 use std::sync::Arc;
 
 use divan::counter::ItemsCount;

@@ -33,6 +33,7 @@ pub struct Skep {
 
 impl Skep {
     /// On a store in memory, with so many operations in all.
+    #[must_use]
     pub fn in_memory(operations: usize) -> Self {
         let capacity = Config::default().jobs.memory.as_u64();
         Self::on(Arc::new(MemoryStore::new(capacity)), operations)

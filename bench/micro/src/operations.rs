@@ -8,7 +8,7 @@ const TOKEN: &str = "twelve bytes";
 
 /// What a text is generated from: three fields, as most inputs have a few.
 #[skep::data]
-struct Prompt {
+struct Generation {
     /// What to go on from.
     prompt: String,
     /// How many tokens there are to be.
@@ -20,7 +20,7 @@ struct Prompt {
 
 /// Emit tokens.
 #[skep::operation]
-async fn generate(Input(prompt): Input<Prompt>, job: &JobContext) -> Result<()> {
+async fn generate(Input(prompt): Input<Generation>, job: &JobContext) -> Result<()> {
     for _ in 0..prompt.max_tokens {
         job.emit(TOKEN).await?;
     }
@@ -35,7 +35,7 @@ pub fn tokens(count: u32) -> JobRequest {
 
 /// Emit nothing, until the job is cancelled.
 #[skep::operation]
-async fn generate_never(Input(_): Input<Prompt>, job: &JobContext) -> Result<()> {
+async fn generate_never(Input(_): Input<Generation>, job: &JobContext) -> Result<()> {
     job.cancelled().await;
     Ok(())
 }
