@@ -1,7 +1,8 @@
 //! What is measured: Skep as a library, all of it on one thread, without HTTP.
 //!
 //! - `benches/micro.rs`: how long it takes
-//! - `benches/instructions.rs`: how many instructions it takes
+//! - `benches/instructions.rs`: how many instructions it takes; `main.rs` is the gate that holds them
+//!   against `bench/instructions.json`
 
 #![allow(
     clippy::missing_panics_doc,
