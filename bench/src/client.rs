@@ -66,6 +66,19 @@ impl Connection {
         Ok(Self { host: address.to_string().parse()?, sender })
     }
 
+    /// Connects so many times.
+    pub(crate) async fn open_many(
+        address: SocketAddr,
+        protocol: Protocol,
+        count: usize,
+    ) -> Result<Vec<Self>> {
+        let mut connections = Vec::with_capacity(count);
+        for _ in 0..count {
+            connections.push(Self::open(address, protocol).await?);
+        }
+        Ok(connections)
+    }
+
     /// Asks for a job; returns where its events are.
     pub(crate) async fn create(&mut self, job: &Bytes) -> Result<Uri> {
         let answer = self.send(Method::POST, &Uri::from_static("/v1/jobs"), job.clone()).await?;

@@ -37,6 +37,8 @@ pub(crate) enum Contender {
     Memory,
     /// The stock build of Skep, with the store on the disk.
     Sqlite,
+    /// The example of a custom server, with the store in memory.
+    Custom,
 }
 
 /// A contender that runs, and its directory.
@@ -55,6 +57,7 @@ impl Contender {
             Self::Dropshot => "dropshot",
             Self::Memory => "skep",
             Self::Sqlite => "skep sqlite",
+            Self::Custom => "custom server",
         }
     }
 
@@ -66,19 +69,13 @@ impl Contender {
     }
 
     fn command(self, place: &Place, home: &Path) -> Result<Command> {
-        let store = match self {
-            Self::Memory => "memory",
-            Self::Sqlite => "sqlite",
-            Self::Floor | Self::Before | Self::Dropshot => {
-                return Ok(Command::new(place.peers.join(self.name())));
-            }
-        };
+        let Some(store) = self.store() else { return Ok(Command::new(self.program(place))) };
         let config = home.join("skep.toml");
         // The limits of the default configuration are for one's own machine, not for a load test.
         let limits = "[server]\nmax_connections = 15000\n[jobs]\nmax_log = \"8GiB\"\nmemory = \"8GiB\"\n\
              max_running = 15000\nmax_queued = 15000\n";
         fs::write(&config, limits)?;
-        let mut command = Command::new(&place.skep);
+        let mut command = Command::new(self.program(place));
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--store", store, "--config"])
             .arg(config)
@@ -87,7 +84,24 @@ impl Contender {
         Ok(command)
     }
 
-    /// The request for a job of `events` events, `pause` apart.
+    pub(crate) fn program(self, place: &Place) -> PathBuf {
+        match self {
+            Self::Floor | Self::Before | Self::Dropshot => place.peers.join(self.name()),
+            Self::Memory | Self::Sqlite => place.skep.clone(),
+            Self::Custom => place.custom.clone(),
+        }
+    }
+
+    /// Where it keeps its jobs, if it's Skep.
+    fn store(self) -> Option<&'static str> {
+        match self {
+            Self::Floor | Self::Before | Self::Dropshot => None,
+            Self::Memory | Self::Custom => Some("memory"),
+            Self::Sqlite => Some("sqlite"),
+        }
+    }
+
+    /// The request for `job`.
     pub(crate) fn job(self, job: &Job) -> Bytes {
         let mut fields = Map::new();
         fields.insert("operation".to_owned(), json!("echo"));
@@ -109,22 +123,17 @@ impl Contender {
 
     /// How many events the server adds to those of the job.
     pub(crate) fn own_events(self) -> u64 {
-        match self {
-            // That it runs, and its end.
-            Self::Memory | Self::Sqlite => 2,
-            Self::Floor | Self::Before | Self::Dropshot => 0,
-        }
+        // Skep tells that the job runs, and its end.
+        if self.store().is_some() { 2 } else { 0 }
     }
 
     /// Holds what has come against what was asked for.
     pub(crate) fn check(self, job: &Job, came: &Counter) -> Result<()> {
         let last = came.last();
-        let is_last = match self {
-            Self::Memory | Self::Sqlite => last.contains(r#"data: {"state":"succeeded","result""#),
-            Self::Floor | Self::Before | Self::Dropshot => last.contains(TOKEN),
-        };
+        let end =
+            if self.store().is_some() { r#"data: {"state":"succeeded","result""# } else { TOKEN };
         let expected = job.events + self.own_events();
-        if came.events != expected || !is_last {
+        if came.events != expected || !last.contains(end) {
             let (name, events) = (self.name(), came.events);
             return Err(
                 format!("{name}: {events} events of {expected} came, at last {last:?}").into()

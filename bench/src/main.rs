@@ -16,7 +16,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -33,8 +33,8 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Parser)]
 struct Options {
     /// How much is measured
-    #[arg(value_enum, default_value_t = Mode::Quick)]
-    mode: Mode,
+    #[arg(value_enum, default_value_t = Size::Quick)]
+    size: Size,
     /// Only the works whose names these are, such as `stream`, `jobs16`
     works: Vec<String>,
     /// How often each contender has its turn [default: 3 in quick, 5 in full]
@@ -54,20 +54,9 @@ struct Options {
     out: PathBuf,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// For daily use: under three minutes
-    Quick,
-    /// To quote
-    Full,
-}
-
-fn main() -> ExitCode {
-    let options = Options::parse();
-    let measured = tokio::runtime::Runtime::new()
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(measure(&options)));
-    match measured {
+#[tokio::main]
+async fn main() -> ExitCode {
+    match measure(&Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -88,25 +77,16 @@ async fn measure(options: &Options) -> Result<()> {
         peers: fs::canonicalize(&options.peers)?,
         scratch: fs::canonicalize(scratch)?,
     };
-    let (size, rounds) = match options.mode {
-        Mode::Quick => (Size::Quick, 3),
-        Mode::Full => (Size::Full, 5),
-    };
-    let rounds = options.rounds.unwrap_or(rounds);
+    let usual = if options.size == Size::Quick { 3 } else { 5 };
+    let rounds = options.rounds.unwrap_or(usual);
     let is_wanted =
         |name: &str| options.works.is_empty() || options.works.iter().any(|work| work == name);
     let (mut goals, mut results) = (Vec::new(), Vec::new());
-    for item in suite::items(size).into_iter().filter(|item| is_wanted(item.name)) {
+    for item in suite::items(options.size).into_iter().filter(|item| is_wanted(item.name)) {
         let figures = take_turns(&item, &place, rounds).await?;
         println!("{}", report::table(&item.title, &figures));
         goals.extend(report::goals(&item, &figures));
         results.push(report::json(item.name, &item.title, &figures));
-    }
-    if is_wanted("start") {
-        let (title, figures) =
-            ("From nothing to the first answer; the program's size", start(&place, rounds).await?);
-        println!("{}", report::table(title, &figures));
-        results.push(report::json("start", title, &figures));
     }
     if !goals.is_empty() {
         println!("{}\n{}", report::GOALS, goals.join("\n"));
@@ -125,16 +105,6 @@ async fn take_turns(item: &Item, place: &Place, rounds: usize) -> Result<Figures
             let sample = item.work.sample(*contender, place).await;
             let sample = sample.map_err(|error| format!("{}: {error}", contender.name()))?;
             figures.add(contender.name(), sample);
-        }
-    }
-    Ok(figures)
-}
-
-async fn start(place: &Place, rounds: usize) -> Result<Figures> {
-    let mut figures = Figures::default();
-    for _ in 0..rounds {
-        for (who, program) in [("stock build", &place.skep), ("custom server", &place.custom)] {
-            figures.add(who, work::start::sample(program, &place.scratch).await?);
         }
     }
     Ok(figures)

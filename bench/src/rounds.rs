@@ -1,7 +1,5 @@
 //! Rounds: every contender has its turn, again and again, so that a slow minute is everyone's.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 /// What was measured once: figures by their names.
@@ -16,54 +14,58 @@ pub(crate) struct Spread {
     pub(crate) rounds: usize,
 }
 
-/// All figures of one work: by figure, then by contender, each in the order of its first coming.
+/// All figures of one work, in the order of their first coming.
 #[derive(Default)]
-pub(crate) struct Figures {
-    order: Vec<(&'static str, String)>,
-    values: BTreeMap<(&'static str, String), Vec<f64>>,
+pub(crate) struct Figures(Vec<Series>);
+
+/// A figure of one contender: a value a round, one at least.
+struct Series {
+    figure: &'static str,
+    who: &'static str,
+    values: Vec<f64>,
 }
 
 impl Figures {
     /// Adds what one turn of `who` came to.
-    pub(crate) fn add(&mut self, who: &str, sample: Sample) {
+    pub(crate) fn add(&mut self, who: &'static str, sample: Sample) {
         for (figure, value) in sample {
-            let key = (figure, who.to_owned());
-            if !self.order.contains(&key) {
-                self.order.push(key.clone());
+            match self.0.iter_mut().find(|one| (one.figure, one.who) == (figure, who)) {
+                Some(series) => series.values.push(value),
+                None => self.0.push(Series { figure, who, values: vec![value] }),
             }
-            self.values.entry(key).or_default().push(value);
         }
     }
 
     /// The spread of a figure of one contender.
-    pub(crate) fn spread(&self, figure: &'static str, who: &str) -> Option<Spread> {
-        let mut values = self.values.get(&(figure, who.to_owned()))?.clone();
-        values.sort_by(f64::total_cmp);
-        Some(Spread {
-            median: median(&values),
-            min: *values.first()?,
-            max: *values.last()?,
-            rounds: values.len(),
-        })
+    pub(crate) fn spread(&self, figure: &str, who: &str) -> Option<Spread> {
+        self.0.iter().find(|one| (one.figure, one.who) == (figure, who)).map(Series::spread)
     }
 
-    /// Every figure and contender that there is.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &str, Spread)> {
-        let mut order: Vec<_> = self.order.iter().collect();
-        let first = |figure| self.order.iter().position(|(other, _)| *other == figure);
-        order.sort_by_key(|(figure, _)| first(*figure));
-        order
-            .into_iter()
-            .filter_map(|(figure, who)| Some((*figure, &**who, self.spread(figure, who)?)))
+    /// Every figure, and each contender's below it.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, Spread)> {
+        let first = |figure| self.0.iter().position(|other| other.figure == figure);
+        let mut series: Vec<_> = self.0.iter().collect();
+        series.sort_by_key(|one| first(one.figure));
+        series.into_iter().map(|one| (one.figure, one.who, one.spread()))
     }
 }
 
-/// The middle of sorted values; of an even number the mean of the two in the middle.
-pub(crate) fn median(sorted: &[f64]) -> f64 {
+impl Series {
+    fn spread(&self) -> Spread {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rounds = sorted.len();
+        Spread { median: median(&sorted), min: sorted[0], max: sorted[rounds - 1], rounds }
+    }
+}
+
+/// The middle of sorted values, of which there is one at least; of an even number the mean of the two in
+/// the middle.
+fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => sorted[middle],
-        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
     }
 }

@@ -3,11 +3,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::param::clock_ticks_per_second;
 
@@ -46,19 +45,19 @@ impl Server {
         Ok(server)
     }
 
-    /// The processor time that the process has taken so far, of all its threads.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
+    /// Measures what the server does from now on.
+    pub(crate) fn meter(&self) -> Result<Meter<'_>> {
+        Ok(Meter { server: self, cpu: self.cpu()?, begun: Instant::now() })
+    }
+
+    /// The processor time that the process has taken so far, of all its threads, seconds.
+    fn cpu(&self) -> Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // After the program's name, which may have anything in it, user and system time are the 12th and 13th.
         let fields = stat.rsplit_once(") ").ok_or("a process without times")?.1;
         let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
         let ticks = ticks.sum::<std::result::Result<u64, _>>()?;
-        Ok(Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64))
-    }
-
-    /// The processor time since an earlier look, seconds.
-    pub(crate) fn cpu_since(&self, earlier: Duration) -> Result<f64> {
-        Ok(self.cpu()?.as_secs_f64() - earlier.as_secs_f64())
+        Ok(ticks as f64 / clock_ticks_per_second() as f64)
     }
 
     /// The memory that the process has now, bytes.
@@ -67,6 +66,23 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let line = line.ok_or("a process without memory")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+}
+
+/// What a server does from one moment on.
+pub(crate) struct Meter<'a> {
+    server: &'a Server,
+    cpu: f64,
+    begun: Instant,
+}
+
+impl Meter<'_> {
+    /// How many a second were done, of `done` in all, and what each took of the server's processor
+    /// time, us.
+    pub(crate) fn read(&self, done: f64) -> Result<(f64, f64)> {
+        let took = self.begun.elapsed().as_secs_f64();
+        let cpu = self.server.cpu()? - self.cpu;
+        Ok((done / took, cpu * 1e6 / done))
     }
 }
 
@@ -93,9 +109,4 @@ fn listen(pipe: impl Read + Send + 'static, tell: Sender<SocketAddr>) {
             }
         }
     });
-}
-
-/// The size of a file, bytes.
-pub(crate) fn size(path: &Path) -> Result<u64> {
-    Ok(fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len())
 }

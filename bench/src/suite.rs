@@ -1,12 +1,15 @@
 //! Which works are measured, on whom, how long, and what must come out.
 
+use clap::ValueEnum;
+
 use crate::Result;
 use crate::client::Protocol;
-use crate::contender::Contender::{self, Before, Dropshot, Floor, Memory, Sqlite};
+use crate::contender::Contender::{self, Before, Custom, Dropshot, Floor, Memory, Sqlite};
 use crate::contender::Place;
 use crate::rounds::Sample;
+use crate::suite::Bound::{AtLeast, AtMost};
 use crate::work::idle::{self, Jobs};
-use crate::work::{jobs, latency, readers, replay, stream};
+use crate::work::{jobs, latency, readers, replay, start, stream};
 
 /// A work, and who does it.
 pub(crate) struct Item {
@@ -26,6 +29,7 @@ pub(crate) enum Work {
     Idle { streams: usize, jobs: Jobs },
     Readers { readers: usize, events: u64, interval_us: u64 },
     Replay { events: u64 },
+    Start,
 }
 
 /// What a figure of one contender must come to, as a part of another's or by itself.
@@ -79,14 +83,16 @@ impl Work {
                 readers::sample(contender, place, readers, events, interval_us).await
             }
             Self::Replay { events } => replay::sample(contender, place, events).await,
+            Self::Start => start::sample(contender, place).await,
         }
     }
 }
 
 /// All works, in a size for daily use or in one to quote.
 pub(crate) fn items(size: Size) -> Vec<Item> {
-    let of = |quick, full| if size == Size::Quick { quick } else { full };
-    let count = |quick: usize, full: usize| if size == Size::Quick { quick } else { full };
+    let events = |quick: u64, full: u64| if size == Size::Quick { quick } else { full };
+    let jobs = |quick: usize, full: usize| if size == Size::Quick { quick } else { full };
+    let streams = jobs(2000, 10_000);
     vec![
         Item {
             name: "stream",
@@ -94,7 +100,7 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
             work: Work::Stream {
                 protocol: Protocol::Http1,
                 connections: 4,
-                events: of(500_000, 2_500_000),
+                events: events(500_000, 2_500_000),
             },
             contenders: &[Floor, Before, Memory, Sqlite, Dropshot],
             goals: STREAM,
@@ -105,7 +111,7 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
             work: Work::Stream {
                 protocol: Protocol::Http2,
                 connections: 4,
-                events: of(250_000, 1_000_000),
+                events: events(250_000, 1_000_000),
             },
             contenders: &[Floor, Before, Memory, Sqlite],
             goals: &[],
@@ -113,49 +119,49 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
         Item {
             name: "jobs16",
             title: "Whole jobs of 3 events, 16 connections".to_owned(),
-            work: Work::Jobs { connections: 16, count: count(10_000, 50_000) },
+            work: Work::Jobs { connections: 16, count: jobs(10_000, 50_000) },
             contenders: &[Floor, Before, Memory, Sqlite, Dropshot],
             goals: JOBS_16,
         },
         Item {
             name: "jobs64",
             title: "Whole jobs of 3 events, 64 connections".to_owned(),
-            work: Work::Jobs { connections: 64, count: count(10_000, 50_000) },
+            work: Work::Jobs { connections: 64, count: jobs(10_000, 50_000) },
             contenders: &[Floor, Before, Memory, Sqlite],
             goals: JOBS_64,
         },
         Item {
             name: "latency",
             title: "From a POST to its first event, light load".to_owned(),
-            work: Work::Latency { jobs: count(500, 2000) },
+            work: Work::Latency { jobs: jobs(500, 2000) },
             contenders: &[Floor, Before, Memory, Sqlite],
             goals: LATENCY,
         },
         Item {
             name: "idle",
-            title: format!("Memory of idle streams of one job, {} of them", count(2000, 10_000)),
-            work: Work::Idle { streams: count(2000, 10_000), jobs: Jobs::One },
+            title: format!("Memory of idle streams of one job, {streams} of them"),
+            work: Work::Idle { streams, jobs: Jobs::One },
             contenders: &[Floor, Before, Memory, Sqlite],
             goals: IDLE,
         },
         Item {
             name: "idle-jobs",
-            title: format!("Memory of idle jobs with a stream each, {}", count(2000, 10_000)),
-            work: Work::Idle { streams: count(2000, 10_000), jobs: Jobs::Each },
+            title: format!("Memory of idle jobs with a stream each, {streams}"),
+            work: Work::Idle { streams, jobs: Jobs::Each },
             contenders: &[Floor, Before, Memory, Sqlite],
             goals: &[],
         },
         Item {
             name: "readers",
             title: "One job as fast as it can, 1,000 readers".to_owned(),
-            work: Work::Readers { readers: 1000, events: of(1000, 5000), interval_us: 0 },
+            work: Work::Readers { readers: 1000, events: events(1000, 5000), interval_us: 0 },
             contenders: &[Floor, Before, Memory, Sqlite],
             goals: READERS,
         },
         Item {
             name: "readers-paced",
             title: "One job of an event each 10 ms, 1,000 readers".to_owned(),
-            work: Work::Readers { readers: 1000, events: of(100, 200), interval_us: 10_000 },
+            work: Work::Readers { readers: 1000, events: events(100, 200), interval_us: 10_000 },
             contenders: &[Floor, Before, Memory],
             goals: &[],
         },
@@ -166,21 +172,34 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
             contenders: &[Floor, Sqlite],
             goals: REPLAY,
         },
+        Item {
+            name: "start",
+            title: "From nothing to the first answer; the program's size".to_owned(),
+            work: Work::Start,
+            contenders: &[Sqlite, Custom],
+            goals: START,
+        },
     ]
 }
 
 /// How long the measurements take.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Size {
+    /// For daily use: under three minutes
     Quick,
+    /// To quote
     Full,
 }
 
+/// A goal beside another contender.
 const fn goal(figure: &'static str, who: Contender, of: Contender, must: Bound, aim: f64) -> Goal {
     Goal { figure, who, of: Some(of), must, aim }
 }
 
-use Bound::{AtLeast, AtMost};
+/// A goal by itself.
+const fn alone(figure: &'static str, who: Contender, must: Bound, aim: f64) -> Goal {
+    Goal { figure, who, of: None, must, aim }
+}
 
 const STREAM: &[Goal] = &[
     goal("events/s", Memory, Floor, AtLeast(0.7), 1.0),
@@ -205,9 +224,16 @@ const LATENCY: &[Goal] = &[
 
 const IDLE: &[Goal] = &[
     goal("KiB/stream", Memory, Floor, AtMost(1.2), 0.8),
-    Goal { figure: "KiB/stream", who: Memory, of: None, must: AtMost(24.0), aim: 24.0 },
+    alone("KiB/stream", Memory, AtMost(24.0), 24.0),
 ];
 
 const READERS: &[Goal] = &[goal("CPU us/delivery", Memory, Before, AtMost(0.5), 0.1)];
 
 const REPLAY: &[Goal] = &[goal("events/s", Sqlite, Floor, AtLeast(0.7), 1.0)];
+
+const START: &[Goal] = &[
+    alone("ms to 200", Sqlite, AtMost(100.0), 50.0),
+    alone("ms to 200", Custom, AtMost(50.0), 15.0),
+    alone("MB", Sqlite, AtMost(40.0), 25.0),
+    alone("MB", Custom, AtMost(12.0), 6.0),
+];

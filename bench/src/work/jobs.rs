@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use tokio::task::JoinSet;
 
@@ -30,12 +29,9 @@ pub(crate) async fn sample(
 pub(crate) async fn run(running: &Running, connections: usize, count: usize) -> Result<Sample> {
     let contender = running.contender;
     let job = Job::of(EVENTS);
-    let mut ready = Vec::new();
-    for _ in 0..connections {
-        ready.push(Connection::open(running.server.address, Protocol::Http1).await?);
-    }
+    let ready = Connection::open_many(running.server.address, Protocol::Http1, connections).await?;
     let begun_jobs = Arc::new(AtomicUsize::new(0));
-    let (cpu, begun) = (running.server.cpu()?, Instant::now());
+    let meter = running.server.meter()?;
     let mut loops = JoinSet::new();
     for mut connection in ready {
         let (request, begun_jobs) = (contender.job(&job), begun_jobs.clone());
@@ -49,7 +45,6 @@ pub(crate) async fn run(running: &Running, connections: usize, count: usize) -> 
     while let Some(done) = loops.join_next().await {
         done??;
     }
-    let took = begun.elapsed().as_secs_f64();
-    let cpu = running.server.cpu_since(cpu)?;
-    Ok(vec![("jobs/s", count as f64 / took), ("CPU us/job", cpu * 1e6 / count as f64)])
+    let (rate, cpu) = meter.read(count as f64)?;
+    Ok(vec![("jobs/s", rate), ("CPU us/job", cpu)])
 }

@@ -1,7 +1,5 @@
 //! One job and many readers.
 
-use std::time::Instant;
-
 use tokio::task::JoinSet;
 
 use crate::Result;
@@ -18,13 +16,10 @@ pub(crate) async fn sample(
     interval_us: u64,
 ) -> Result<Sample> {
     let running = contender.start(place)?;
-    let mut ready = Vec::with_capacity(readers);
-    for _ in 0..readers {
-        ready.push(Connection::open(running.server.address, Protocol::Http1).await?);
-    }
+    let mut ready = Connection::open_many(running.server.address, Protocol::Http1, readers).await?;
     ready[0].run(&contender.job(&Job::of(100))).await?;
     let job = Job { events, interval_us, readers };
-    let (cpu, begun) = (running.server.cpu()?, Instant::now());
+    let meter = running.server.meter()?;
     let at = ready[0].create(&contender.job(&job)).await?;
     let mut streams = JoinSet::new();
     for mut connection in ready {
@@ -34,8 +29,6 @@ pub(crate) async fn sample(
     while let Some(came) = streams.join_next().await {
         contender.check(&job, &came??)?;
     }
-    let took = begun.elapsed().as_secs_f64();
-    let cpu = running.server.cpu_since(cpu)?;
-    let total = events as f64 * readers as f64;
-    Ok(vec![("deliveries/s", total / took), ("CPU us/delivery", cpu * 1e6 / total)])
+    let (rate, cpu) = meter.read(events as f64 * readers as f64)?;
+    Ok(vec![("deliveries/s", rate), ("CPU us/delivery", cpu)])
 }

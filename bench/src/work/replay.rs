@@ -1,7 +1,5 @@
 //! A job that ended before the server's restart, read from its store.
 
-use std::time::Instant;
-
 use crate::Result;
 use crate::client::{Connection, Protocol};
 use crate::contender::{Contender, Job, Place};
@@ -18,9 +16,8 @@ pub(crate) async fn sample(contender: Contender, place: &Place, events: u64) -> 
         running = running.restart(place)?;
         connection = Connection::open(running.server.address, Protocol::Http1).await?;
     }
-    let (cpu, begun) = (running.server.cpu()?, Instant::now());
+    let meter = running.server.meter()?;
     contender.check(&job, &connection.stream(&at).await?.rest().await?)?;
-    let took = begun.elapsed().as_secs_f64();
-    let cpu = running.server.cpu_since(cpu)?;
-    Ok(vec![("events/s", events as f64 / took), ("CPU us/event", cpu * 1e6 / events as f64)])
+    let (rate, cpu) = meter.read(events as f64)?;
+    Ok(vec![("events/s", rate), ("CPU us/event", cpu)])
 }

@@ -1,28 +1,20 @@
-//! How long a server takes from nothing to its first answer, and how large it is.
+//! How long a server takes from nothing to its first answer, and how large its program is.
 
-use std::path::Path;
-use std::process::Command;
+use std::fs;
 use std::time::Instant;
-
-use tempfile::TempDir;
 
 use crate::Result;
 use crate::client::{Connection, Protocol};
+use crate::contender::{Contender, Place};
 use crate::rounds::Sample;
-use crate::server::{Server, size};
 
-/// Starts a server of Skep's with a directory that is empty, and asks it for its health.
-pub(crate) async fn sample(program: &Path, scratch: &Path) -> Result<Sample> {
-    let home = TempDir::with_prefix_in("start-", scratch)?;
+/// Starts a server with a directory that is empty, and asks it for its health.
+pub(crate) async fn sample(contender: Contender, place: &Place) -> Result<Sample> {
+    let size = fs::metadata(contender.program(place))?.len();
     let begun = Instant::now();
-    let server = Server::start(
-        Command::new(program)
-            .current_dir(&home)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(home.path().join("data")),
-    )?;
-    let mut connection = Connection::open(server.address, Protocol::Http1).await?;
+    let running = contender.start(place)?;
+    let mut connection = Connection::open(running.server.address, Protocol::Http1).await?;
     connection.get("/health").await?;
     let took = begun.elapsed().as_secs_f64() * 1000.0;
-    Ok(vec![("ms to 200", took), ("MB", size(program)? as f64 / 1e6)])
+    Ok(vec![("ms to 200", took), ("MB", size as f64 / 1e6)])
 }

@@ -1,7 +1,5 @@
 //! A long stream: events a second, and what one costs the server.
 
-use std::time::Instant;
-
 use tokio::task::JoinSet;
 
 use crate::Result;
@@ -18,15 +16,13 @@ pub(crate) async fn sample(
     events: u64,
 ) -> Result<Sample> {
     let running = contender.start(place)?;
-    let mut ready = Vec::new();
-    for _ in 0..connections {
-        let mut connection = Connection::open(running.server.address, protocol).await?;
+    let mut ready = Connection::open_many(running.server.address, protocol, connections).await?;
+    for connection in &mut ready {
         // Whatever a server does once only is done.
         connection.run(&contender.job(&Job::of(100))).await?;
-        ready.push(connection);
     }
     let job = Job::of(events);
-    let (cpu, begun) = (running.server.cpu()?, Instant::now());
+    let meter = running.server.meter()?;
     let mut streams = JoinSet::new();
     for mut connection in ready {
         streams.spawn(async move { connection.run(&contender.job(&job)).await });
@@ -34,8 +30,6 @@ pub(crate) async fn sample(
     while let Some(came) = streams.join_next().await {
         contender.check(&job, &came??)?;
     }
-    let took = begun.elapsed().as_secs_f64();
-    let cpu = running.server.cpu_since(cpu)?;
-    let total = events as f64 * connections as f64;
-    Ok(vec![("events/s", total / took), ("CPU us/event", cpu * 1e6 / total)])
+    let (rate, cpu) = meter.read(events as f64 * connections as f64)?;
+    Ok(vec![("events/s", rate), ("CPU us/event", cpu)])
 }
