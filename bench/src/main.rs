@@ -40,6 +40,9 @@ struct Options {
     /// How often each contender has its turn [default: 3 in quick, 5 in full]
     #[arg(long)]
     rounds: Option<usize>,
+    /// Only these contenders, such as `floor,skep`
+    #[arg(long, value_delimiter = ',', value_name = "WHO")]
+    only: Vec<String>,
     /// The stock build
     #[arg(long)]
     skep: PathBuf,
@@ -83,7 +86,7 @@ async fn measure(options: &Options) -> Result<()> {
         |name: &str| options.works.is_empty() || options.works.iter().any(|work| work == name);
     let (mut goals, mut results) = (Vec::new(), Vec::new());
     for item in suite::items(options.size).into_iter().filter(|item| is_wanted(item.name)) {
-        let figures = take_turns(&item, &place, rounds).await?;
+        let figures = take_turns(&item, &place, rounds, &options.only).await?;
         println!("{}", report::table(&item.title, &figures));
         goals.extend(report::goals(&item, &figures));
         results.push(report::json(item.name, &item.title, &figures));
@@ -97,10 +100,16 @@ async fn measure(options: &Options) -> Result<()> {
 }
 
 /// Every contender has its turn, so many times.
-async fn take_turns(item: &Item, place: &Place, rounds: usize) -> Result<Figures> {
+async fn take_turns(
+    item: &Item,
+    place: &Place,
+    rounds: usize,
+    only: &[String],
+) -> Result<Figures> {
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
     let mut figures = Figures::default();
     for round in 1..=rounds {
-        for contender in item.contenders {
+        for contender in item.contenders.iter().filter(|one| is_wanted(one.name())) {
             eprintln!("  {} {round}/{rounds}: {}", item.name, contender.name());
             let sample = item.work.sample(*contender, place).await;
             let sample = sample.map_err(|error| format!("{}: {error}", contender.name()))?;
