@@ -7,5 +7,5 @@ mod sweep;
 
 pub(crate) use self::documents::{Delete, Put};
 pub(crate) use self::jobs::{Accept, Cancel, Checkpoint, End, Update};
-pub(crate) use self::log::Append;
+pub(crate) use self::log::{Append, Tail};
 pub(crate) use self::sweep::{Orphans, Step};

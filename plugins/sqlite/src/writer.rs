@@ -18,7 +18,7 @@ use tracing::{error, warn};
 
 pub(crate) use self::database_log::{DatabaseLog, path_of_log};
 use self::transaction::Committed;
-pub(crate) use self::transaction::{Totals, Transaction};
+pub(crate) use self::transaction::{LiveJob, LiveJobs, Totals, Transaction};
 use crate::error::Failure;
 use crate::lock::Lock;
 use crate::log_files::LogFiles;
@@ -134,7 +134,8 @@ impl Writer {
     pub(crate) fn start(owned: Owned) -> std::io::Result<Self> {
         let (queue, calls) = mpsc::channel(QUEUE);
         let counters = Arc::new(Counters::default());
-        let state = State { owned, counters: counters.clone() };
+        let live = LiveJobs::new();
+        let state = State { owned, live, counters: counters.clone() };
         let thread = std::thread::Builder::new()
             .name("skep-sqlite".to_owned())
             .spawn(move || state.run(calls))?;
@@ -171,6 +172,7 @@ impl Drop for Writer {
 
 struct State {
     owned: Owned,
+    live: LiveJobs,
     counters: Arc<Counters>,
 }
 
@@ -212,7 +214,7 @@ impl State {
 
     fn commit(&mut self, batch: &mut [Box<dyn Pending>]) -> Result<Committed, Failure> {
         let Owned { db, logs, totals, feed, .. } = &mut self.owned;
-        let mut transaction = Transaction::begin(db, logs, totals.clone())?;
+        let mut transaction = Transaction::begin(db, logs, &mut self.live, totals.clone())?;
         for call in batch {
             call.apply(&mut transaction)?;
         }

@@ -11,7 +11,7 @@ use crate::query::keyed;
 use crate::rows::{
     FIRST_END, caller_name, duration_micros, error_code, micros, outcome, state_number,
 };
-use crate::writer::{Change, Transaction};
+use crate::writer::{Change, LiveJob, Transaction};
 
 /// [`Store::accept`](skep::store::Store::accept).
 pub(crate) struct Accept {
@@ -69,6 +69,9 @@ impl Change for Accept {
         }
         to.totals.bytes += (job.input.get().len() + outcome.map_or(0, |json| json.len())) as u64;
         to.totals.ended += u64::from(job.state.is_end());
+        if !job.state.is_end() {
+            to.live.insert(job.id, LiveJob::default());
+        }
         Ok(Accepted::New)
     }
 
@@ -127,6 +130,9 @@ impl Change for Checkpoint {
                 "INSERT OR REPLACE INTO checkpoints (job, name, value) VALUES (?1, ?2, ?3)",
             )?
             .execute((self.id.as_bytes(), &self.name, &self.value))?;
+            if let Some(job) = to.live.get_mut(&self.id) {
+                job.has_checkpoints = true;
+            }
         }
         Ok(())
     }
@@ -153,7 +159,9 @@ impl Change for End {
         }
         append(to, id, &self.rest)?;
         write(to, &self.job, outcome.as_deref())?;
-        to.statement("DELETE FROM checkpoints WHERE job = ?1")?.execute([id.as_bytes()])?;
+        if to.live.remove(&id).is_none_or(|job| job.has_checkpoints) {
+            to.statement("DELETE FROM checkpoints WHERE job = ?1")?.execute([id.as_bytes()])?;
+        }
         to.logs.end(id);
         Ok(())
     }
@@ -168,6 +176,9 @@ impl Change for End {
 /// # Errors
 /// If there's none of this id, refused: [`StoreError::Forgotten`].
 pub(super) fn has_ended(to: &Transaction<'_>, id: JobId) -> Result<bool, Failure> {
+    if to.live.contains_key(&id) {
+        return Ok(false);
+    }
     let mut found = to.statement("SELECT state FROM jobs WHERE id = ?1")?;
     let state: Option<i64> = found.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
     let forgotten = || Failure::Refused(StoreError::Forgotten(id));

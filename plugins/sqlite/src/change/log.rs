@@ -44,7 +44,7 @@ pub(super) fn size_of(segments: &[Segment]) -> usize {
 
 /// What is stored at the end of a log.
 #[derive(Clone, Copy)]
-struct Tail {
+pub(crate) struct Tail {
     first: u64,
     last: u64,
     start: u64,
@@ -83,22 +83,30 @@ pub(super) fn append(
         return Ok(());
     }
     let is_in_file = tail.is_some_and(|tail| tail.is_in_file);
-    if is_in_file {
-        append_to_file(to, id, tail, Some(end), new)?;
+    let tail = if is_in_file {
+        append_to_file(to, id, tail, Some(end), new)?
     } else if next.1 > SMALL {
         let before = take(to, id)?;
         let tail = append_to_file(to, id, None, None, &before)?;
-        append_to_file(to, id, tail, None, new)?;
+        append_to_file(to, id, tail, None, new)?
     } else {
+        let mut tail = tail;
         for segment in new {
-            insert(to, id, segment, Some(&segment.bytes))?;
+            tail = Some(insert(to, id, segment, Some(&segment.bytes))?);
         }
+        tail
+    };
+    if let Some(job) = to.live.get_mut(&id) {
+        job.tail = tail;
     }
     to.totals.bytes += next.1 - end;
     Ok(())
 }
 
 fn tail(to: &Transaction<'_>, id: JobId) -> Result<Option<Tail>, Failure> {
+    if let Some(job) = to.live.get(&id) {
+        return Ok(job.tail);
+    }
     let mut found = to.statement(
         "SELECT first, last, start, size, checksum, bytes IS NULL FROM segments \
          WHERE job = ?1 ORDER BY last DESC LIMIT 1",

@@ -1,9 +1,12 @@
 //! One commit: the database's, and that of the log files with it.
 
+use std::collections::HashMap;
+
 use rusqlite::{CachedStatement, Connection};
 use skep::JobId;
 use skep::store::Change;
 
+use crate::change::Tail;
 use crate::error::Failure;
 use crate::log_files::LogFiles;
 use crate::schema::VERSION;
@@ -27,12 +30,25 @@ impl Totals {
     }
 }
 
+/// The jobs that haven't ended and of which the writer knows what it would otherwise ask the database:
+/// those that it has accepted itself.
+pub(crate) type LiveJobs = HashMap<JobId, LiveJob>;
+
+/// What the writer knows of a job that hasn't ended.
+#[derive(Default)]
+pub(crate) struct LiveJob {
+    /// The end of its log.
+    pub(crate) tail: Option<Tail>,
+    pub(crate) has_checkpoints: bool,
+}
+
 /// A transaction that changes are made in. Unless it's committed, it's rolled back: of the database
 /// and of the log files nothing stays, and the next one begins as if it had never been.
 pub(crate) struct Transaction<'a> {
     db: &'a Connection,
     /// The files of long logs.
     pub(crate) logs: &'a mut LogFiles,
+    pub(crate) live: &'a mut LiveJobs,
     /// As they are with the changes so far.
     pub(crate) totals: Totals,
     before: Totals,
@@ -60,6 +76,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn begin(
         db: &'a Connection,
         logs: &'a mut LogFiles,
+        live: &'a mut LiveJobs,
         totals: Totals,
     ) -> Result<Self, Failure> {
         if logs.is_in_doubt() {
@@ -72,6 +89,7 @@ impl<'a> Transaction<'a> {
         Ok(Self {
             db,
             logs,
+            live,
             before: totals.clone(),
             totals,
             changes_before: db.total_changes(),
@@ -139,6 +157,8 @@ impl Drop for Transaction<'_> {
             let _ = self.db.execute_batch("ROLLBACK");
         }
         self.logs.rolled_back();
+        // What was learnt in this transaction isn't so; the database knows.
+        self.live.clear();
     }
 }
 
@@ -156,15 +176,16 @@ mod tests {
         let mut logs = LogFiles::new(logs);
         let log_size = || fs::metadata(dir.path().join("jobs.sqlite3-wal")).unwrap().len();
         let mut totals = Totals::load(&db).unwrap();
-        let mut first = Transaction::begin(&db, &mut logs, totals.clone()).unwrap();
+        let mut live = LiveJobs::new();
+        let mut first = Transaction::begin(&db, &mut logs, &mut live, totals.clone()).unwrap();
         first.totals.bytes = 1;
         first.commit(&mut totals).unwrap();
         logs.doubt();
         let before = log_size();
-        drop(Transaction::begin(&db, &mut logs, totals.clone()).unwrap());
+        drop(Transaction::begin(&db, &mut logs, &mut live, totals.clone()).unwrap());
         let settled = log_size();
         assert!(settled > before, "nothing is written in its place");
-        drop(Transaction::begin(&db, &mut logs, totals).unwrap());
+        drop(Transaction::begin(&db, &mut logs, &mut live, totals).unwrap());
         assert_eq!(log_size(), settled, "what is settled is in doubt again");
     }
 }
