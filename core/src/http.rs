@@ -29,7 +29,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::stream::{StreamExt, unfold};
+use futures_util::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -103,11 +103,7 @@ impl Body {
     /// The events of a job as Server-Sent Events, as [`Router::execute_job`](crate::Router::execute_job)
     /// gives them; what is in memory is shared, not copied. The type is `text/event-stream`.
     pub fn frames(reader: FrameReader) -> Self {
-        let frames = unfold(reader, |mut reader| async move {
-            let next = reader.next().await.transpose()?;
-            Some((next.map_err(OperationError::from), reader))
-        });
-        Self::Stream(frames.boxed())
+        Self::Stream(reader.map_err(OperationError::from).boxed())
     }
 }
 

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod context;
 mod event;
+mod flush;
 mod handler;
 mod id;
 mod live;
@@ -21,6 +22,7 @@ pub(crate) use self::context::Attempt;
 pub use self::context::{ChildStream, JobContext};
 pub(crate) use self::event::frames;
 pub use self::event::{End, Event, EventKind, LogLevel, LogLine, Progress};
+pub(crate) use self::flush::Flusher;
 pub use self::id::{InvalidJobId, JobId};
 pub(crate) use self::live::{Job, Parent, Stop};
 pub(crate) use self::log::Log;

@@ -13,11 +13,14 @@
 //! skep::metrics::counter!("hive_heartbeats_total", "hive" => "localhost").increment(1);
 //! ```
 
+use std::sync::Arc;
+
+use ::metrics::{Counter, Histogram};
 pub use ::metrics::{
     counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
-use crate::job::JobRecord;
+use crate::job::{JobRecord, JobState};
 
 const ACCEPTED: &str = "skep_jobs_accepted_total";
 const ENDED: &str = "skep_jobs_ended_total";
@@ -30,15 +33,41 @@ pub fn describe() {
     describe_histogram!(SECONDS, ::metrics::Unit::Seconds, "How long jobs took, waiting aside.");
 }
 
-pub(crate) fn accepted(job: &JobRecord) {
-    counter!(ACCEPTED, "operation" => job.operation.clone()).increment(1);
+/// What is counted of one operation. Found once: to look each of them up by its labels takes longer
+/// than to count.
+pub(crate) struct OperationMetrics {
+    accepted: Counter,
+    succeeded: Counter,
+    failed: Counter,
+    cancelled: Counter,
+    seconds: Histogram,
 }
 
-pub(crate) fn ended(job: &JobRecord) {
-    let (operation, state) = (job.operation.clone(), job.state.as_str());
-    counter!(ENDED, "operation" => operation.clone(), "state" => state).increment(1);
-    if let (Some(started), Some(ended)) = (job.started_at, job.ended_at) {
-        let seconds = ended.duration_since(started).as_secs_f64();
-        histogram!(SECONDS, "operation" => operation).record(seconds);
+impl OperationMetrics {
+    pub(crate) fn new(operation: &Arc<str>) -> Self {
+        let ended = |state| counter!(ENDED, "operation" => operation.clone(), "state" => state);
+        Self {
+            accepted: counter!(ACCEPTED, "operation" => operation.clone()),
+            succeeded: ended("succeeded"),
+            failed: ended("failed"),
+            cancelled: ended("cancelled"),
+            seconds: histogram!(SECONDS, "operation" => operation.clone()),
+        }
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.accepted.increment(1);
+    }
+
+    /// Counts a job that has ended.
+    pub(crate) fn ended(&self, job: &JobRecord) {
+        match job.state {
+            JobState::Succeeded(_) => self.succeeded.increment(1),
+            JobState::Failed(_) => self.failed.increment(1),
+            _ => self.cancelled.increment(1),
+        }
+        if let (Some(started), Some(ended)) = (job.started_at, job.ended_at) {
+            self.seconds.record(ended.duration_since(started).as_secs_f64());
+        }
     }
 }

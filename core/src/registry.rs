@@ -1,14 +1,15 @@
 //! The registry: an operation's handler by its name.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use wildmatch::WildMatch;
 
 use crate::admission::{Admission, OperationLimit};
+use crate::metrics::OperationMetrics;
 use crate::operation::{OperationHandler, OperationSpec};
 use crate::plugin::Package;
 use crate::router::{RouterError, StartError};
@@ -30,7 +31,7 @@ pub(crate) struct Registry {
     max_queued: usize,
 }
 
-type Operations = BTreeMap<Arc<str>, Arc<Operation>>;
+type Operations = HashMap<Arc<str>, Arc<Operation>>;
 
 /// A pattern of names that aren't served.
 struct Denied {
@@ -49,6 +50,7 @@ pub(crate) struct Operation {
     owner: Owner,
     /// One of [`UNKNOWN`], [`PROMPT`], [`BLOCKING`].
     habit: AtomicU8,
+    metrics: OnceLock<OperationMetrics>,
 }
 
 /// Whose an operation is.
@@ -185,7 +187,16 @@ impl Registry {
         }
         let name: Arc<str> = spec.name.as_str().into();
         let limit = self.limit(&spec).map(|limit| self.admission.operation(&name, limit));
-        Ok(Operation { name, handler, spec, input, limit, owner, habit: AtomicU8::new(UNKNOWN) })
+        Ok(Operation {
+            name,
+            handler,
+            spec,
+            input,
+            limit,
+            owner,
+            habit: AtomicU8::new(UNKNOWN),
+            metrics: OnceLock::new(),
+        })
     }
 
     /// The limit of an operation's jobs, if it has one of its own.
@@ -226,7 +237,9 @@ impl Registry {
     pub(crate) fn specs(&self) -> Vec<Arc<OperationSpec>> {
         let served = self.served.load();
         let specs = served.values().map(|operation| &operation.spec);
-        specs.filter(|spec| !spec.hidden).cloned().collect()
+        let mut specs: Vec<_> = specs.filter(|spec| !spec.hidden).cloned().collect();
+        specs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        specs
     }
 }
 
@@ -236,6 +249,11 @@ impl Operation {
         self.input
             .check(input)
             .map_err(|errors| RouterError::InvalidInput { operation: self.name.clone(), errors })
+    }
+
+    /// What is counted of its jobs, from the first one on.
+    pub(crate) fn metrics(&self) -> &OperationMetrics {
+        self.metrics.get_or_init(|| OperationMetrics::new(&self.name))
     }
 
     /// Whether its handler has been seen to come back to the runtime promptly.

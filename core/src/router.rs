@@ -18,16 +18,17 @@ mod start;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, poll};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::error;
 
 pub use self::error::{RouterError, StartError};
@@ -40,10 +41,9 @@ use crate::config::JobsConfig;
 use crate::http::Route;
 use crate::interceptor::Interceptor;
 use crate::job::{
-    Caller, EventStream, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Log, Parent,
-    Queued, Run, Source, Start, Wait,
+    Caller, EventStream, Flusher, FrameReader, Job, JobId, JobRecord, JobRequest, JobState, Log,
+    Parent, Queued, Run, Source, Start, Wait,
 };
-use crate::metrics;
 use crate::operation::OperationSpec;
 use crate::plugin::{Health, OwnedTasks, Plugin};
 use crate::problem::{Code, Problem};
@@ -78,6 +78,9 @@ struct Inner {
     tasks: TaskTracker,
     /// The server goes down: jobs that may be left to another process are left.
     left: CancellationToken,
+    /// Has what waits in the jobs' logs stored.
+    flusher: Arc<Flusher>,
+    _flushing: AbortOnDropHandle<()>,
 }
 
 /// A plugin that has started.
@@ -152,15 +155,31 @@ impl Router {
     /// # Errors
     /// [`RouterError::UnknownJob`], or what the store says.
     pub async fn execute_job(&self, id: JobId, after: u64) -> Result<EventStream, RouterError> {
-        let position = Position::after(after);
         if let Some(job) = self.live(id) {
             job.claim();
-            return Ok(EventStream::new(self.reader(id, Source::Live(job.log.clone()), position)));
+            let source = Source::Live(job.log.clone());
+            return Ok(EventStream::new(self.reader(id, source, Position::after(after))));
         }
         let job = self.stored(id).await?;
+        Ok(self.replay(&job, after))
+    }
+
+    /// The same for who has the job's record: of a job that has ended by then, it isn't looked up again.
+    ///
+    /// # Errors
+    /// As [`execute_job`](Self::execute_job).
+    pub async fn execute(&self, job: &JobRecord, after: u64) -> Result<EventStream, RouterError> {
+        if job.state.is_end() {
+            return Ok(self.replay(job, after));
+        }
+        self.execute_job(job.id, after).await
+    }
+
+    /// What the store has of a job that doesn't run here.
+    fn replay(&self, job: &JobRecord, after: u64) -> EventStream {
         let source =
             if job.state.is_end() { Source::Ended(job.last_event) } else { Source::Elsewhere };
-        Ok(EventStream::new(self.reader(id, source, position)))
+        EventStream::new(self.reader(job.id, source, Position::after(after)))
     }
 
     /// Runs an operation and waits for its result. The job is cancelled if the future is dropped.
@@ -300,7 +319,7 @@ impl Router {
             _ => JobState::Scheduled,
         };
         record.started_at = is_begun.then_some(record.created_at);
-        let log = Log::new(self.inner.config.max_log.as_u64());
+        let log = Log::new(self.inner.config.max_log.as_u64(), self.inner.flusher.clone());
         #[cfg(feature = "testing")]
         log.hold.set(request.hold_at);
         let job = Arc::new(Job::new(record, operation, parent, log));
@@ -312,42 +331,68 @@ impl Router {
         }
     }
 
-    /// Has the store accept the job, and runs it. Both in the job's own task, so that a caller who
-    /// goes away in between leaves no job behind that is accepted and never runs. The error within
-    /// is the job that has its idempotency key already.
+    /// Has the store accept the job, and runs it in a task of its own. The error within is the job that
+    /// has its idempotency key already.
     async fn accept(&self, job: Arc<Job>, run: Run) -> Result<Result<Owned, JobId>, RouterError> {
-        let (tell, accepted) = oneshot::channel();
-        let (router, new) = (self.clone(), job.clone());
-        let work = async move {
-            let refused = match router.inner.store.accept(&new.record()).await {
-                Ok(Accepted::New) => {
-                    new.look(metrics::accepted);
-                    // If the caller has gone, this drops what it would own, and so cancels the job.
-                    let _ = tell.send(Ok(Ok(Owned::by_request(new.clone()))));
-                    return new.run(router, run).await;
-                }
-                Ok(Accepted::Existing(id)) => Ok(Err(id)),
-                Err(error) => Err(store_failed(error)),
-            };
-            router.forget(new.id);
-            // A caller who has gone needs no answer.
-            let _ = tell.send(refused);
-        };
-        {
+        // Held until the job has its task, so that a shutdown waits for it.
+        let _unfinished = {
             let mut live = self.lock();
-            // Under the lock, so that a shutdown waits for the job or refuses it.
             let refuses = if job.parent.is_some() { Phase::Interrupting } else { Phase::Draining };
             if live.phase >= refuses {
                 return Err(RouterError::ShuttingDown);
             }
             // Before the store has it: who finds it there by its key finds it here too.
-            live.jobs.insert(job.id, job);
-            self.inner.tasks.spawn(work);
+            live.jobs.insert(job.id, job.clone());
+            self.inner.tasks.token()
+        };
+        let (router, new) = (self.clone(), job.clone());
+        let mut accepting = Box::pin(async move { router.inner.store.accept(&new.record()).await });
+        if let Poll::Ready(accepted) = poll!(&mut accepting) {
+            let accepted = self.accepted(&job, accepted);
+            if let Ok(Ok(_)) = accepted {
+                self.inner.tasks.spawn(job.run(self.clone(), run));
+            }
+            return accepted;
         }
-        accepted.await.unwrap_or_else(|_| {
+        // A store that takes its time is waited for in the job's task: a caller who goes away
+        // meanwhile leaves no job behind that is accepted and never runs.
+        let (tell, told) = oneshot::channel();
+        let router = self.clone();
+        self.inner.tasks.spawn(async move {
+            let accepted = router.accepted(&job, accepting.await);
+            let is_new = matches!(accepted, Ok(Ok(_)));
+            // If the caller has gone, this drops what he would own, and so cancels the job.
+            let _ = tell.send(accepted);
+            if is_new {
+                job.run(router, run).await;
+            }
+        });
+        told.await.unwrap_or_else(|_| {
             error!("a job's task ended before its job was accepted");
             Err(RouterError::ShuttingDown)
         })
+    }
+
+    /// What the store's answer to a new job comes to.
+    fn accepted(
+        &self,
+        job: &Arc<Job>,
+        accepted: Result<Accepted, StoreError>,
+    ) -> Result<Result<Owned, JobId>, RouterError> {
+        match accepted {
+            Ok(Accepted::New) => {
+                job.operation.metrics().accepted();
+                Ok(Ok(Owned::by_request(job.clone())))
+            }
+            Ok(Accepted::Existing(id)) => {
+                self.forget(job.id);
+                Ok(Err(id))
+            }
+            Err(error) => {
+                self.forget(job.id);
+                Err(store_failed(error))
+            }
+        }
     }
 
     /// The job that was accepted with the request's idempotency key, if it's what is asked for.

@@ -4,11 +4,14 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures_core::Stream;
+use futures_core::future::BoxFuture;
+use futures_util::future::{Either, Ready, ready};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -17,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{OperationError, Result};
 use crate::interceptor::Extensions;
-use crate::job::event::{Event, Field, LogLevel, LogLine, Progress, write_data};
+use crate::job::event::{Event, Field, LogLevel, LogLine, Progress, write_body};
 use crate::job::log::Refused;
 use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Parent, Stop, stint};
 use crate::problem::{Code, Problem};
@@ -50,6 +53,7 @@ pub(crate) struct Attempt {
     number: u32,
     /// Fires when the handler is to stop.
     pub(crate) cancel: CancellationToken,
+    is_over: AtomicBool,
     pub(crate) deadline: Option<Instant>,
     kept: Mutex<Kept>,
     extensions: Mutex<Extensions>,
@@ -65,7 +69,25 @@ struct Kept {
 
 impl Attempt {
     pub(crate) fn new(number: u32, cancel: CancellationToken, deadline: Option<Instant>) -> Self {
-        Self { number, cancel, deadline, kept: Mutex::default(), extensions: Mutex::default() }
+        Self {
+            number,
+            cancel,
+            is_over: AtomicBool::new(false),
+            deadline,
+            kept: Mutex::default(),
+            extensions: Mutex::default(),
+        }
+    }
+
+    /// Has the handler stop.
+    pub(super) fn stop(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.cancel.cancel();
+    }
+
+    /// Whether the handler of this attempt of `job` is to stop: what `cancel` says, without its lock.
+    pub(crate) fn is_over(&self, job: &Job) -> bool {
+        self.is_over.load(Ordering::Acquire) || job.is_stopping()
     }
 
     /// Whether nothing of this name has been counted yet; from now on something has.
@@ -158,8 +180,7 @@ impl JobContext {
         &'a self,
         value: &T,
     ) -> impl Future<Output = Result<()>> + use<'a, T> {
-        let pushed = self.push_unless_stopped(Field::Output, value);
-        self.settle(Field::Output, pushed)
+        self.settled(self.push_unless_stopped(Field::Output, value))
     }
 
     /// Reports how far the work is: `done` of `total` (if that is known), counted in `unit`, a
@@ -175,7 +196,7 @@ impl JobContext {
     ) -> Result<()> {
         let progress = Progress::new(done, total, unit);
         let pushed = self.push_unless_stopped(Field::Progress, &progress);
-        self.settle(Field::Progress, pushed).await
+        self.settled(pushed).await
     }
 
     /// Adds a line to the job's log. Works while the job is being cancelled, too.
@@ -186,8 +207,8 @@ impl JobContext {
         let line = LogLine { level, message: message.into() };
         let pushed = self.push(Field::Log, &line);
         stint::make_way().await;
-        if let Some(data) = pushed? {
-            self.push_when_room(Field::Log, &data).await?;
+        if let Some(body) = pushed? {
+            self.push_when_room(&body).await?;
         }
         self.stand().await;
         Ok(())
@@ -203,7 +224,7 @@ impl JobContext {
 
     /// Whether the job is to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.attempt.cancel.is_cancelled()
+        self.attempt.is_over(&self.job)
     }
 
     /// Runs another operation and waits for its result.
@@ -263,11 +284,7 @@ impl JobContext {
         }
         let caller = Caller::Job(self.id());
         let request = JobRequest { caller, ..JobRequest::new(operation, input?) };
-        let parent = Parent {
-            job: self.job.clone(),
-            cancel: self.attempt.cancel.clone(),
-            deadline: self.deadline(),
-        };
+        let parent = Parent { job: self.job.clone(), attempt: self.attempt.clone() };
         Ok(self.router.start_owned(request, Some(parent)).await?)
     }
 
@@ -282,34 +299,56 @@ impl JobContext {
         self.push(field, value)
     }
 
-    /// Adds an event if there's room; else gives its data back, which has to wait for some.
+    /// Adds an event if there's room; else gives its body back, which has to wait for some.
     fn push<T: Serialize + ?Sized>(&self, field: Field, value: &T) -> Result<Option<Vec<u8>>> {
-        let mut data = BUFFER.take();
-        data.clear();
-        write_data(&mut data, value)?;
-        match self.job.log.push(self.attempt.number, field, &data) {
+        let mut body = BUFFER.take();
+        body.clear();
+        write_body(&mut body, field, value)?;
+        match self.job.log.push(self.attempt.number, &body) {
             Ok(()) => {}
-            Err(Refused::Behind) => return Ok(Some(data)),
+            Err(Refused::Behind) => return Ok(Some(body)),
             Err(refused) => return Err(self.refused(refused)),
         }
-        if data.capacity() <= MAX_KEPT_BUFFER {
-            BUFFER.set(data);
+        if body.capacity() <= MAX_KEPT_BUFFER {
+            BUFFER.set(body);
         }
         Ok(None)
     }
 
-    /// Waits after a [`push`](Self::push) where waiting is due.
-    async fn settle(&self, field: Field, pushed: Result<Option<Vec<u8>>>) -> Result<()> {
+    /// What follows a [`push`](Self::push): nothing, nearly always, and that is to cost nothing.
+    fn settled(
+        &self,
+        pushed: Result<Option<Vec<u8>>>,
+    ) -> Either<Ready<Result<()>>, BoxFuture<'_, Result<()>>> {
+        let is_due = stint::is_due();
+        match pushed {
+            Ok(None) if !is_due && !self.may_stand() => Either::Left(ready(Ok(()))),
+            pushed => Either::Right(Box::pin(self.settle(pushed, is_due))),
+        }
+    }
+
+    /// Waits after a push where waiting is due.
+    async fn settle(&self, pushed: Result<Option<Vec<u8>>>, is_due: bool) -> Result<()> {
         // Before all else, so that a loop that ignores errors comes back to the runtime, too.
-        stint::make_way().await;
-        if let Some(data) = pushed? {
+        if is_due {
+            stint::step_back().await;
+        }
+        if let Some(body) = pushed? {
             tokio::select! {
-                pushed = self.push_when_room(field, &data) => pushed?,
+                pushed = self.push_when_room(&body) => pushed?,
                 () = self.attempt.cancel.cancelled() => return Err(stopping()),
             }
         }
         self.stand().await;
         Ok(())
+    }
+
+    /// Whether a test has the job stand somewhere.
+    fn may_stand(&self) -> bool {
+        #[cfg(feature = "testing")]
+        return self.job.log.hold.is_set();
+        #[cfg(not(feature = "testing"))]
+        false
     }
 
     /// Where a test has the job stand, it does; no test, no wait.
@@ -324,10 +363,10 @@ impl JobContext {
         }
     }
 
-    async fn push_when_room(&self, field: Field, data: &[u8]) -> Result<()> {
+    async fn push_when_room(&self, body: &[u8]) -> Result<()> {
         loop {
             self.job.log.room().await;
-            match self.job.log.push(self.attempt.number, field, data) {
+            match self.job.log.push(self.attempt.number, body) {
                 // Another task of the handler was faster.
                 Err(Refused::Behind) => {}
                 pushed => return pushed.map_err(|refused| self.refused(refused)),

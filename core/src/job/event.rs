@@ -14,9 +14,9 @@
 
 use std::io;
 
-use bytes::{BufMut, BytesMut};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::ser::Formatter;
 
 use crate::problem::Problem;
 
@@ -136,50 +136,59 @@ pub(crate) enum Field {
 }
 
 impl Field {
-    fn line(self) -> &'static [u8] {
+    /// What stands between a frame's id and its data.
+    fn head(self) -> &'static [u8] {
         match self {
-            Self::Output => b"",
-            Self::State => b"event: state\n",
-            Self::Progress => b"event: progress\n",
-            Self::Log => b"event: log\n",
-            Self::End => b"event: end\n",
+            Self::Output => b"data: ",
+            Self::State => b"event: state\ndata: ",
+            Self::Progress => b"event: progress\ndata: ",
+            Self::Log => b"event: log\ndata: ",
+            Self::End => b"event: end\ndata: ",
         }
     }
 }
 
-/// Appends the frame of event `id` with `data`, which must be one line of JSON.
-pub(crate) fn write_frame(out: &mut BytesMut, id: u64, field: Field, data: &[u8]) {
+/// Appends the frame of event `id`, whose other lines are `body`, as [`write_body`] writes them.
+pub(crate) fn write_frame(out: &mut Vec<u8>, id: u64, body: &[u8]) {
     let mut digits = itoa::Buffer::new();
-    let id = digits.format(id);
-    out.reserve(frame_len(id.len(), field, data));
-    out.put_slice(b"id: ");
-    out.put_slice(id.as_bytes());
-    out.put_slice(b"\n");
-    out.put_slice(field.line());
-    out.put_slice(b"data: ");
-    out.put_slice(data);
-    out.put_slice(b"\n\n");
+    let digits = digits.format(id);
+    out.reserve(b"id: \n".len() + digits.len() + body.len());
+    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(digits.as_bytes());
+    out.push(b'\n');
+    out.extend_from_slice(body);
 }
 
-fn frame_len(digits: usize, field: Field, data: &[u8]) -> usize {
-    b"id: \ndata: \n\n".len() + digits + field.line().len() + data.len()
-}
-
-/// Serialises `value` into `out` as one line of JSON.
-///
-/// `serde_json` writes no line breaks of its own; a [`RawValue`](serde_json::value::RawValue) may
-/// carry some, as white space between its tokens, and they become spaces.
-pub(crate) fn write_data<T: Serialize + ?Sized>(
+/// Appends what a frame has below its id: `field`, `value` as one line of JSON, and the empty line.
+pub(crate) fn write_body<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
+    field: Field,
     value: &T,
 ) -> serde_json::Result<()> {
-    serde_json::to_writer(io::Write::by_ref(out), value)?;
-    let mut from = 0;
-    while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[from..]) {
-        out[from + at] = b' ';
-        from += at + 1;
-    }
+    out.extend_from_slice(field.head());
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut *out, OneLine))?;
+    out.extend_from_slice(b"\n\n");
     Ok(())
+}
+
+/// `serde_json` writes no line breaks of its own; a [`RawValue`](serde_json::value::RawValue) may
+/// carry some, as white space between its tokens, and they become spaces.
+struct OneLine;
+
+impl Formatter for OneLine {
+    fn write_raw_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment.as_bytes();
+        while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+            writer.write_all(&rest[..at])?;
+            writer.write_all(b" ")?;
+            rest = &rest[at + 1..];
+        }
+        writer.write_all(rest)
+    }
 }
 
 /// The frames of `bytes`, which begins and ends at a frame's border: each one's id and text.
@@ -241,11 +250,11 @@ mod tests {
 
     use super::*;
 
-    fn frame(id: u64, field: Field, value: &(impl Serialize + ?Sized)) -> BytesMut {
-        let (mut data, mut out) = (Vec::new(), BytesMut::new());
-        write_data(&mut data, value).unwrap();
-        write_frame(&mut out, id, field, &data);
-        out
+    fn frame(id: u64, field: Field, value: &(impl Serialize + ?Sized)) -> String {
+        let (mut body, mut out) = (Vec::new(), Vec::new());
+        write_body(&mut body, field, value).unwrap();
+        write_frame(&mut out, id, &body);
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -261,7 +270,7 @@ mod tests {
     fn a_line_break_between_tokens_does_not_end_the_data() {
         let raw = RawValue::from_string("{\n\r\n \"a\":\n1}".to_owned()).unwrap();
         let out = frame(1, Field::Output, &raw);
-        let (_, text) = frames(&out).next().unwrap();
+        let (_, text) = frames(out.as_bytes()).next().unwrap();
         let event = Event::parse(1, text).unwrap();
         assert_eq!(event.kind, EventKind::Output(json!({ "a": 1 })));
         assert_eq!(text.lines().count(), 3);
@@ -270,11 +279,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_comes_back_as_it_went_in(texts in prop::collection::vec(any::<String>(), 0..20)) {
-            let mut log = BytesMut::new();
+            let mut log = String::new();
             for (id, text) in (1..).zip(&texts) {
-                log.extend_from_slice(&frame(id, Field::Output, text));
+                log += &frame(id, Field::Output, text);
             }
-            let events: Vec<_> = frames(&log).map(|(id, text)| Event::parse(id, text).unwrap()).collect();
+            let events: Vec<_> = frames(log.as_bytes()).map(|(id, text)| Event::parse(id, text).unwrap()).collect();
             let expected: Vec<_> = (1..).zip(texts)
                 .map(|(id, text)| Event { id, kind: EventKind::Output(text.into()) }).collect();
             prop_assert_eq!(events, expected);

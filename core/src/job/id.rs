@@ -46,7 +46,9 @@ impl FromStr for JobId {
     fn from_str(text: &str) -> Result<Self, InvalidJobId> {
         // Only the form that `Display` writes: one job has one URL.
         match Uuid::try_parse(text) {
-            Ok(id) if id.as_hyphenated().to_string() == text => Ok(Self(id)),
+            Ok(id) if id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text => {
+                Ok(Self(id))
+            }
             _ => Err(InvalidJobId(text.to_owned())),
         }
     }

@@ -1,17 +1,17 @@
 //! A job that hasn't ended, as the router, its task and its handler share it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, SetOnce};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::job::event::{Field, LogLevel, LogLine, write_data};
+use crate::job::event::{Field, LogLevel, LogLine, write_body};
 use crate::job::log::Log;
-use crate::job::{Caller, JobId, JobRecord, JobState, JobSummary};
+use crate::job::{Attempt, Caller, JobId, JobRecord, JobState, JobSummary};
 use crate::problem::{Code, Problem};
 use crate::registry::Operation;
 
@@ -27,19 +27,16 @@ pub(crate) struct Job {
     stop: OnceLock<Stop>,
     /// A first reader has come.
     pub(super) claimed: Notify,
-    record: watch::Sender<JobRecord>,
-    /// The job is left to another process.
-    left: CancellationToken,
+    record: Mutex<JobRecord>,
+    /// The job has ended, or is left to another process.
+    over: SetOnce<()>,
 }
 
 /// The attempt of a job that called another one.
 #[derive(Clone)]
 pub(crate) struct Parent {
     pub(crate) job: Arc<Job>,
-    /// Fires when the attempt is to stop.
-    pub(crate) cancel: CancellationToken,
-    /// When it runs out of time.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) attempt: Arc<Attempt>,
 }
 
 /// What decided how a job ends. The first reason counts.
@@ -64,7 +61,7 @@ impl Job {
         parent: Option<Parent>,
         log: Log,
     ) -> Self {
-        let cancel = parent.as_ref().map(|parent| parent.cancel.child_token());
+        let cancel = parent.as_ref().map(|parent| parent.attempt.cancel.child_token());
         Self {
             id: record.id,
             operation,
@@ -74,14 +71,14 @@ impl Job {
             cancel: cancel.unwrap_or_default(),
             stop: OnceLock::new(),
             claimed: Notify::new(),
-            record: watch::Sender::new(record),
-            left: CancellationToken::new(),
+            record: Mutex::new(record),
+            over: SetOnce::new(),
         }
     }
 
     /// The job as it stands.
     pub(crate) fn record(&self) -> JobRecord {
-        let mut record = self.record.borrow().clone();
+        let mut record = self.lock().clone();
         record.last_event = record.last_event.max(self.log.last_event());
         record
     }
@@ -95,24 +92,23 @@ impl Job {
 
     /// Reads something of the record without a copy of it.
     pub(crate) fn look<T>(&self, read: impl FnOnce(&JobRecord) -> T) -> T {
-        read(&self.record.borrow())
+        read(&self.lock())
     }
 
     /// Changes the record. Only the job's task does.
     pub(super) fn change(&self, change: impl FnOnce(&mut JobRecord)) {
-        self.record.send_modify(change);
+        change(&mut self.lock());
+    }
+
+    /// Only code of this crate, which takes no other lock, runs under the lock.
+    fn lock(&self) -> MutexGuard<'_, JobRecord> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the job's end, or until it's left to another process, and returns its state.
     pub(crate) async fn ended(&self) -> JobState {
-        let mut record = self.record.subscribe();
-        tokio::select! {
-            ended = record.wait_for(|record| record.state.is_end()) => match ended {
-                Ok(record) => record.state.clone(),
-                Err(_) => unreachable!("the job holds the sender"),
-            },
-            () = self.left.cancelled() => self.look(|record| record.state.clone()),
-        }
+        self.over.wait().await;
+        self.look(|record| record.state.clone())
     }
 
     /// A reader has come: a job that waits for its first one starts.
@@ -134,10 +130,18 @@ impl Job {
         self.stop.get().copied()
     }
 
+    /// Whether the job is to stop, or the attempt that called it is: what its `cancel` says, for who
+    /// asks often.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopped().is_some_and(|reason| reason != Stop::Finished)
+            || self.parent.as_ref().is_some_and(|parent| parent.attempt.is_over(&parent.job))
+    }
+
     /// Why a job stops that has no reason of its own: it was called, and its caller's time is over.
     pub(crate) fn callers_reason(&self) -> Stop {
         let mut callers = std::iter::successors(self.parent.as_ref(), |at| at.job.parent.as_ref());
-        let is_late = |parent: &Parent| parent.deadline.is_some_and(|at| at <= clock::instant());
+        let is_late =
+            |parent: &Parent| parent.attempt.deadline.is_some_and(|at| at <= clock::instant());
         match callers.find_map(|caller| caller.job.stopped()) {
             Some(reason @ (Stop::Deadline | Stop::Shutdown)) => reason,
             // An attempt may run out of time, and its job go on with another one.
@@ -164,17 +168,19 @@ impl Job {
     }
 
     fn announce(&self, field: Field, value: &impl Serialize) {
-        let mut data = Vec::new();
-        match write_data(&mut data, value) {
-            Ok(()) => self.log.announce(field, &data),
-            Err(error) => unreachable!("texts and numbers serialise: {error}"),
-        }
+        self.log.announce(&body(field, value));
+    }
+
+    /// The job's record says how it has ended: tells who waits for that.
+    pub(super) fn tell_end(&self) {
+        // Only its task ends it, once.
+        let _ = self.over.set(());
     }
 
     /// Ends the readers' streams without an end: another process goes on with the job.
     pub(super) fn leave(&self) {
         self.log.leave();
-        self.left.cancel();
+        self.tell_end();
     }
 
     pub(crate) fn output_too_large(&self) -> Problem {
@@ -182,6 +188,15 @@ impl Job {
             Code::OutputTooLarge,
             format!("`{}` put out more than a job may, see `jobs.max_log`", self.operation.name),
         )
+    }
+}
+
+/// The body of an event of the engine's own.
+pub(super) fn body(field: Field, value: &impl Serialize) -> Vec<u8> {
+    let mut body = Vec::with_capacity(128);
+    match write_body(&mut body, field, value) {
+        Ok(()) => body,
+        Err(error) => unreachable!("texts, numbers and JSON values serialise: {error}"),
     }
 }
 

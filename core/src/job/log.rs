@@ -2,8 +2,8 @@
 //!
 //! Events are written once, as frames, into a growing *tail*. A tail that has reached
 //! [`SEGMENT_SIZE`] is frozen into a [`Segment`], which readers share without copying; once the
-//! store has it, it leaves memory, and a reader that is behind gets it from the store. A tail that
-//! has waited for [`FLUSH_AFTER`] is frozen too, however small.
+//! store has it, it leaves memory, and a reader that is behind gets it from the store. The
+//! [`Flusher`] has a tail frozen too that has waited for a while, however small.
 //!
 //! Readers see events before the store has them. After a crash those are gone, and their ids must
 //! not come again: a log never has more than [`MAX_UNSTORED_EVENTS`] that aren't stored, and a log
@@ -11,15 +11,14 @@
 //! some.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::sleep;
 
-use crate::job::event::{Field, write_frame};
+use crate::job::event::write_frame;
+use crate::job::flush::Flusher;
 use crate::store::{Position, Segment, start_of};
 
 /// The size at which a tail is frozen, bytes. Smaller ones cost the store more calls, larger ones
@@ -35,19 +34,17 @@ const MAX_UNSTORED_EVENTS: u64 = 32 * 1024;
 /// How many of them are the engine's, which doesn't wait: more than it ever adds to one attempt.
 const ENGINE_EVENTS: u64 = 16;
 
-/// How long an event waits in memory before it's handed to the store with what has come since.
-const FLUSH_AFTER: Duration = Duration::from_millis(100);
-
-/// What a frame has beside its data, bytes at most: the id's digits and the fields' names.
-const FRAME_OVERHEAD: usize = 64;
+/// What a frame has before its body, bytes at most.
+const ID_LINE: usize = "id: 18446744073709551615\n".len();
 
 /// The live part of one job's log.
 pub(crate) struct Log {
     state: Mutex<State>,
-    /// There's a segment or the first event of a tail, or the log is closed: who stores has to look.
+    /// There's a segment, or the log is closed: who stores has to look.
     pending: Notify,
     /// A segment has been stored, or the log closed: emitters that waited have to look.
     stored: Notify,
+    flusher: Arc<Flusher>,
     max_bytes: u64,
     #[cfg(feature = "testing")]
     pub(crate) hold: crate::testing::Hold,
@@ -57,7 +54,9 @@ struct State {
     /// Frozen segments that the store doesn't have yet, oldest first.
     unstored: VecDeque<Segment>,
     /// The frames after them.
-    tail: BytesMut,
+    tail: Vec<u8>,
+    /// How large the tail will be, most likely: a buffer that grows copies what it has each time.
+    expected: usize,
     /// The id of the tail's first event, or of the next one if it's empty.
     tail_first: u64,
     /// The bytes of the log before the tail.
@@ -66,7 +65,11 @@ struct State {
     next: u64,
     /// The id of the last event that the store has and memory doesn't; 0 if there is none.
     stored: u64,
+    /// Where what the store doesn't have begins: the first such event's id, and its offset.
+    unstored_from: (u64, u64),
     phase: Phase,
+    /// The flusher has been told of it, and will come.
+    is_noted: bool,
     /// Readers that have seen everything and wait for more, by their keys.
     waiting: Vec<(usize, Waker)>,
 }
@@ -105,8 +108,8 @@ pub(crate) enum Read {
 
 impl Log {
     /// An empty log that takes `max_bytes` at most from handlers.
-    pub(crate) fn new(max_bytes: u64) -> Self {
-        Self::from(0, 0, 1, max_bytes)
+    pub(crate) fn new(max_bytes: u64, flusher: Arc<Flusher>) -> Self {
+        Self::from(0, 0, 1, max_bytes, flusher)
     }
 
     /// A log that goes on behind `end`, as far as the store had it when another process died.
@@ -114,26 +117,30 @@ impl Log {
     /// `life` is larger than in any process before this one that added other events than this one
     /// does. Several of them may have found the same `end`: those that died before the store had
     /// anything of theirs.
-    pub(crate) fn resume(end: Position, life: u32, max_bytes: u64) -> Self {
+    pub(crate) fn resume(end: Position, life: u32, max_bytes: u64, flusher: Arc<Flusher>) -> Self {
         let offset = end.offset.unwrap_or_default();
         let next = end.event + u64::from(life) * MAX_UNSTORED_EVENTS + 1;
-        Self::from(end.event, offset, next, max_bytes)
+        Self::from(end.event, offset, next, max_bytes, flusher)
     }
 
-    fn from(stored: u64, offset: u64, next: u64, max_bytes: u64) -> Self {
+    fn from(stored: u64, offset: u64, next: u64, max_bytes: u64, flusher: Arc<Flusher>) -> Self {
         Self {
             state: Mutex::new(State {
                 unstored: VecDeque::new(),
-                tail: BytesMut::new(),
+                tail: Vec::new(),
+                expected: 0,
                 tail_first: next,
                 tail_offset: offset,
                 next,
                 stored,
+                unstored_from: (next, offset),
                 phase: Phase::Closed,
+                is_noted: false,
                 waiting: Vec::new(),
             }),
             pending: Notify::new(),
             stored: Notify::new(),
+            flusher,
             max_bytes,
             #[cfg(feature = "testing")]
             hold: crate::testing::Hold::new(),
@@ -145,53 +152,76 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event of the handler's `attempt`, and wakes the readers that wait. `data` is one line
-    /// of JSON.
-    pub(crate) fn push(&self, attempt: u32, field: Field, data: &[u8]) -> Result<(), Refused> {
+    /// Adds an event of the handler's `attempt`, and wakes the readers that wait. `body` is what
+    /// [`write_body`](crate::job::event::write_body) writes.
+    pub(crate) fn push(self: &Arc<Self>, attempt: u32, body: &[u8]) -> Result<(), Refused> {
         let state = self.lock();
         if state.phase != Phase::Open(attempt) {
             return Err(Refused::Closed);
         }
-        let size = state.tail_offset + (state.tail.len() + data.len()) as u64;
+        let size = state.tail_offset + (state.tail.len() + body.len()) as u64;
         if size > self.max_bytes {
             return Err(Refused::TooLarge);
         }
         if state.is_behind() {
             return Err(Refused::Behind);
         }
-        self.add(state, field, data);
+        self.add(state, body);
         Ok(())
     }
 
     /// Adds an event of the engine, which is small and always has room.
-    pub(crate) fn announce(&self, field: Field, data: &[u8]) {
+    pub(crate) fn announce(self: &Arc<Self>, body: &[u8]) {
         let state = self.lock();
         if state.phase != Phase::Over {
-            self.add(state, field, data);
+            self.add(state, body);
         }
     }
 
-    fn add(&self, mut state: MutexGuard<'_, State>, field: Field, data: &[u8]) {
+    fn add(self: &Arc<Self>, mut state: MutexGuard<'_, State>, body: &[u8]) {
+        let before = state.unstored.len();
         // Frozen before it would outgrow its buffer, so that a buffer never doubles past it.
-        if !state.tail.is_empty() && state.tail.len() + FRAME_OVERHEAD + data.len() > SEGMENT_SIZE {
+        if state.tail.len() + ID_LINE + body.len() > SEGMENT_SIZE {
             state.freeze();
         }
-        let begins = state.tail.is_empty();
+        if state.tail.is_empty() {
+            state.tail = Vec::with_capacity(state.expected);
+        }
         let id = state.next;
-        write_frame(&mut state.tail, id, field, data);
+        write_frame(&mut state.tail, id, body);
         state.next += 1;
         // One large event goes to the store at once: it must not stay here uncounted.
         if state.tail.len() >= SEGMENT_SIZE {
             state.freeze();
         }
+        let has_frozen = state.unstored.len() > before;
+        let is_news = !state.is_noted && matches!(state.phase, Phase::Open(_));
+        state.is_noted |= is_news;
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        if begins {
+        if has_frozen {
             self.pending.notify_one();
+        }
+        if is_news {
+            self.flusher.note(self);
         }
         for (_, waker) in waiting {
             waker.wake();
         }
+    }
+
+    /// Freezes what has waited for a while.
+    pub(super) fn flush(&self) {
+        {
+            let mut state = self.lock();
+            state.is_noted = false;
+            // What a closed log has goes to the store in other ways.
+            if !matches!(state.phase, Phase::Open(_)) {
+                return;
+            }
+            state.freeze();
+        }
+        self.pending.notify_one();
     }
 
     /// Waits until the store has caught up far enough for another event. Cancel-safe.
@@ -243,7 +273,7 @@ impl Log {
     /// is closed: then [`rest`](Self::rest) has the others. Cancel-safe.
     pub(crate) async fn unstored(&self) -> Option<Vec<Segment>> {
         loop {
-            let begun = {
+            {
                 let state = self.lock();
                 if !matches!(state.phase, Phase::Open(_)) {
                     return None;
@@ -251,16 +281,9 @@ impl Log {
                 if !state.unstored.is_empty() {
                     return Some(state.unstored.iter().cloned().collect());
                 }
-                !state.tail.is_empty()
-            };
-            if !begun {
-                self.pending.notified().await;
-                continue;
             }
-            tokio::select! {
-                () = self.pending.notified() => {}
-                () = sleep(FLUSH_AFTER) => self.lock().freeze(),
-            }
+            // It keeps a notice for who isn't there yet.
+            self.pending.notified().await;
         }
     }
 
@@ -270,6 +293,9 @@ impl Log {
         let last = state.unstored.drain(..count).next_back();
         if let Some(last) = last {
             state.stored = last.last;
+            let tail = (state.tail_first, state.tail_offset);
+            state.unstored_from =
+                state.unstored.front().map_or(tail, |first| (first.first, first.offset));
         }
         drop(state);
         self.stored.notify_waiters();
@@ -302,18 +328,18 @@ impl Log {
     }
 
     /// All that the store doesn't have of the closed log, oldest first, and the last of these
-    /// segments: the tail, and the end event with `data`. Readers don't see the end before
+    /// segments: the tail, and the end event with `body`. Readers don't see the end before
     /// [`finish`](Self::finish).
-    pub(crate) fn rest_with_end(&self, data: &[u8]) -> (Vec<Segment>, Segment) {
+    pub(crate) fn rest_with_end(&self, body: &[u8]) -> (Vec<Segment>, Segment) {
         let state = self.lock();
-        let mut bytes = BytesMut::with_capacity(state.tail.len() + data.len() + FRAME_OVERHEAD);
+        let mut bytes = Vec::with_capacity(state.tail.len() + ID_LINE + body.len());
         bytes.extend_from_slice(&state.tail);
-        write_frame(&mut bytes, state.next, Field::End, data);
+        write_frame(&mut bytes, state.next, body);
         let last = Segment {
             first: state.tail_first,
             last: state.next,
             offset: state.tail_offset,
-            bytes: bytes.freeze(),
+            bytes: bytes.into(),
         };
         (state.unstored.iter().chain([&last]).cloned().collect(), last)
     }
@@ -337,7 +363,7 @@ impl Log {
             state.next = last.last + 1;
             state.tail_first = state.next;
             state.tail_offset = last.offset + last.bytes.len() as u64;
-            state.tail = BytesMut::new();
+            state.tail = Vec::new();
             // Kept here for the readers that are nearly there: most of them.
             state.unstored.push_back(last);
             state.phase = Phase::Over;
@@ -377,17 +403,18 @@ impl Log {
 impl State {
     /// Whether the store has to catch up before there's room for more.
     fn is_behind(&self) -> bool {
-        let bytes = self.unstored.front().map_or(0, |first| self.tail_offset - first.offset);
-        let first = self.unstored.front().map_or(self.tail_first, |first| first.first);
+        let (first, offset) = self.unstored_from;
         matches!(self.phase, Phase::Open(_))
-            && (bytes >= MAX_UNSTORED || self.next - first >= MAX_UNSTORED_EVENTS - ENGINE_EVENTS)
+            && (self.tail_offset - offset >= MAX_UNSTORED
+                || self.next - first >= MAX_UNSTORED_EVENTS - ENGINE_EVENTS)
     }
 
     fn freeze(&mut self) {
         if self.tail.is_empty() {
             return;
         }
-        let bytes = self.tail.split().freeze();
+        let bytes = Bytes::from(std::mem::take(&mut self.tail));
+        self.expected = bytes.len().next_power_of_two().min(SEGMENT_SIZE);
         let segment = Segment {
             first: self.tail_first,
             last: self.next - 1,

@@ -4,9 +4,9 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tracing::error;
 
-use crate::job::event::write_data;
+use crate::job::event::Field;
 use crate::job::handler::Handled;
-use crate::job::live::{Job, Stop};
+use crate::job::live::{Job, Stop, body};
 use crate::job::{JobRecord, JobState};
 use crate::problem::{Code, Problem};
 
@@ -92,8 +92,8 @@ pub(crate) fn crashed(job: &JobRecord, why: NotAgain) -> JobState {
     JobState::Failed(Problem::new(Code::Interrupted, detail).with("crashes", *crashes))
 }
 
-/// The data of the end event.
-pub(super) fn end_data(state: &JobState) -> Vec<u8> {
+/// The body of the end event.
+pub(super) fn end_body(state: &JobState) -> Vec<u8> {
     #[derive(Serialize)]
     struct End<'a> {
         state: &'a str,
@@ -107,9 +107,5 @@ pub(super) fn end_data(state: &JobState) -> Vec<u8> {
         JobState::Failed(problem) => (None, Some(problem)),
         _ => (None, None),
     };
-    let mut data = Vec::new();
-    if let Err(error) = write_data(&mut data, &End { state: state.as_str(), result, error }) {
-        unreachable!("texts, numbers and JSON values serialise: {error}");
-    }
-    data
+    body(Field::End, &End { state: state.as_str(), result, error })
 }

@@ -16,10 +16,9 @@ use crate::clock;
 use crate::interceptor::Execution;
 use crate::job::handler::{Handled, Running, message};
 use crate::job::live::{Job, Stop, until};
-use crate::job::outcome::end_data;
+use crate::job::outcome::end_body;
 use crate::job::turn::{Queued, Run, Seat, Turn, Wait};
 use crate::job::{Attempt, JobContext, JobState};
-use crate::metrics;
 use crate::problem::Problem;
 use crate::registry::Operation;
 use crate::router::Router;
@@ -124,7 +123,7 @@ impl Job {
         let limits = timeout.into_iter().chain(self.operation.spec.limits.timeout);
         // A time limit beyond what the clock can tell is none.
         let own = limits.min().and_then(|limit| clock::instant().checked_add(limit));
-        let callers = self.parent.as_ref().and_then(|parent| parent.deadline);
+        let callers = self.parent.as_ref().and_then(|parent| parent.attempt.deadline);
         let deadline = [own, callers].into_iter().flatten().min();
         let attempt = Arc::new(Attempt::new(number, self.cancel.child_token(), deadline));
         self.log.open(number);
@@ -172,7 +171,7 @@ impl Job {
             Ok(execution) => execution,
             Err(ended) => {
                 self.log.close();
-                attempt.cancel.cancel();
+                attempt.stop();
                 return ended;
             }
         };
@@ -188,13 +187,13 @@ impl Job {
             done = running.done() => {
                 self.log.close();
                 // What it left behind does nothing more in the job's name.
-                attempt.cancel.cancel();
+                attempt.stop();
                 return Some(self.settle(done));
             }
             () = self.cancel.cancelled() => false,
             () = until(attempt.deadline) => true,
         };
-        attempt.cancel.cancel();
+        attempt.stop();
         let done = self.wind_up(router, &operation, &mut running).await;
         self.log.close();
         if timed_out { Some(Err(self.timed_out())) } else { done.map(|done| self.settle(done)) }
@@ -370,13 +369,13 @@ impl Job {
     /// Stores the end, then tells it: a reader never sees an end that the store doesn't hold.
     async fn end(&self, router: &Router, mut state: JobState) {
         self.log.close();
-        let mut data = end_data(&state);
+        let mut body = end_body(&state);
         // A result, or an error, may be as large as a log.
-        if data.len() as u64 > router.config().max_log.as_u64() {
+        if body.len() as u64 > router.config().max_log.as_u64() {
             state = JobState::Failed(self.output_too_large());
-            data = end_data(&state);
+            body = end_body(&state);
         }
-        let (rest, last) = self.log.rest_with_end(&data);
+        let (rest, last) = self.log.rest_with_end(&body);
         let mut record = self.record();
         record.state = state;
         record.run_at = None;
@@ -386,10 +385,11 @@ impl Job {
             error!(job = %self.id, "the store refused a job's end: {full}; asking again");
             sleep(STORE_RETRY.1).await;
         }
-        metrics::ended(&record);
+        self.operation.metrics().ended(&record);
         router.tell_interceptors(&record).await;
         // Who has read the end finds the job ended.
         self.change(|kept| *kept = record);
+        self.tell_end();
         self.log.finish(last);
     }
 

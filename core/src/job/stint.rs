@@ -9,17 +9,21 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::task::coop::consume_budget;
-
 /// How long a handler that never waits keeps its thread.
 const STINT: Duration = Duration::from_micros(50);
 
 /// After how many events the clock is looked at, which isn't free beside an event.
-const EVENTS_PER_LOOK: u32 = 8;
+const EVENTS_PER_LOOK: u32 = 16;
+
+/// After how many events a task makes way that isn't a handler's own: as many as Tokio's budget has.
+const EVENTS_OF_STRAYS: u32 = 128;
 
 thread_local! {
     /// The handler's poll that runs on this thread.
     static CURRENT: Cell<Option<Stint>> = const { Cell::new(None) };
+
+    /// Events of other tasks on this thread, since one of them made way.
+    static STRAY: Cell<u32> = const { Cell::new(0) };
 }
 
 #[derive(Clone, Copy)]
@@ -27,14 +31,6 @@ struct Stint {
     begun: Instant,
     /// Events since the last look at the clock.
     events: u32,
-}
-
-/// Whether a task should make way.
-enum Due {
-    No,
-    Yes,
-    /// It isn't a handler's own task, but one that a handler has spawned.
-    Unknown,
 }
 
 /// Runs one poll of a handler, which began at `begun`.
@@ -52,37 +48,39 @@ pub(super) fn run<T>(begun: Instant, poll: impl FnOnce() -> T) -> T {
 
 /// Lets other tasks run if it's time for that. Called for every event. Cancel-safe.
 pub(super) async fn make_way() {
-    match due() {
-        Due::No => {}
-        Due::Yes => {
-            // Woken at once, as by Tokio's budget: `yield_now` would also wait for the runtime's next look
-            // at what has come in.
-            let mut is_back = false;
-            poll_fn(|cx| {
-                if std::mem::replace(&mut is_back, true) {
-                    return Poll::Ready(());
-                }
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
-        }
-        Due::Unknown => consume_budget().await,
+    if is_due() {
+        step_back().await;
     }
 }
 
-fn due() -> Due {
-    let Some(mut stint) = CURRENT.get() else { return Due::Unknown };
-    stint.events += 1;
-    let mut due = Due::No;
-    if stint.events >= EVENTS_PER_LOOK {
-        stint.events = 0;
-        if stint.begun.elapsed() >= STINT {
-            due = Due::Yes;
+/// Lets other tasks run. Cancel-safe.
+pub(super) async fn step_back() {
+    // Woken at once, as by Tokio's budget: `yield_now` would also wait for the runtime's next look
+    // at what has come in.
+    let mut is_back = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_back, true) {
+            return Poll::Ready(());
         }
-    }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Whether a task that emits should make way. Asked for every event.
+pub(super) fn is_due() -> bool {
+    let Some(mut stint) = CURRENT.get() else {
+        // A task that a handler has spawned: it isn't known when its poll began.
+        let events = STRAY.get() + 1;
+        STRAY.set(events % EVENTS_OF_STRAYS);
+        return events == EVENTS_OF_STRAYS;
+    };
+    stint.events += 1;
+    let is_over = stint.events == EVENTS_PER_LOOK && stint.begun.elapsed() >= STINT;
+    stint.events %= EVENTS_PER_LOOK;
     CURRENT.set(Some(stint));
-    due
+    is_over
 }
 
 #[cfg(test)]

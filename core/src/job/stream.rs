@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -14,7 +14,7 @@ use futures_core::future::BoxFuture;
 use crate::job::JobId;
 use crate::job::event::{Event, frames};
 use crate::job::log::{Log, Read};
-use crate::store::{Position, Store, StoreError};
+use crate::store::{Position, Segment, Store, StoreError};
 
 /// Tells one reader of a log from another.
 static NEXT_READER: AtomicUsize = AtomicUsize::new(0);
@@ -29,6 +29,8 @@ pub struct FrameReader {
     store: Arc<dyn Store>,
     position: Position,
     reader: usize,
+    /// What the store has been asked for and hasn't given yet.
+    asked: Option<BoxFuture<'static, Result<Option<Segment>, StoreError>>>,
 }
 
 /// Where the end of the log is.
@@ -49,7 +51,7 @@ impl FrameReader {
         position: Position,
     ) -> Self {
         let reader = NEXT_READER.fetch_add(1, Ordering::Relaxed);
-        Self { id, source, store, position, reader }
+        Self { id, source, store, position, reader, asked: None }
     }
 
     /// The next frames, as many as are ready and stand in one piece; waits if there are none yet.
@@ -61,30 +63,51 @@ impl FrameReader {
     /// What the store says when it can't give an older part; [`StoreError::Forgotten`] if it has it
     /// no longer.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await.transpose()
+    }
+
+    /// The next segment, if it can only be had from the store.
+    fn poll_store(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Segment>, StoreError>> {
+        let (id, position) = (self.id, self.position);
+        let asked = self.asked.get_or_insert_with(|| {
+            let store = self.store.clone();
+            Box::pin(async move { store.read(id, position).await })
+        });
+        let answer = ready!(asked.as_mut().poll(cx));
+        self.asked = None;
+        Poll::Ready(answer)
+    }
+}
+
+/// As by [`next`](FrameReader::next). It doesn't end after an error: the store may be asked again.
+impl Stream for FrameReader {
+    type Item = Result<Bytes, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             match &self.source {
-                Source::Live(log) => {
-                    match poll_fn(|cx| log.poll_read(cx, self.reader, self.position)).await {
-                        Read::Frames(bytes, position) => {
-                            self.position = position;
-                            return Ok(Some(bytes));
-                        }
-                        Read::End => return Ok(None),
-                        Read::Stored => {}
+                _ if self.asked.is_some() => {}
+                Source::Live(log) => match ready!(log.poll_read(cx, self.reader, self.position)) {
+                    Read::Frames(bytes, position) => {
+                        self.position = position;
+                        return Poll::Ready(Some(Ok(bytes)));
                     }
-                }
-                Source::Ended(last) if self.position.event >= *last => return Ok(None),
+                    Read::End => return Poll::Ready(None),
+                    Read::Stored => {}
+                },
+                Source::Ended(last) if self.position.event >= *last => return Poll::Ready(None),
                 Source::Ended(_) | Source::Elsewhere => {}
             }
-            let segment = match (self.store.read(self.id, self.position).await?, &self.source) {
-                (Some(segment), _) => segment,
-                (None, Source::Elsewhere) => return Ok(None),
-                (None, _) => return Err(StoreError::Forgotten(self.id)),
+            let segment = match (ready!(self.poll_store(cx)), &self.source) {
+                (Ok(Some(segment)), _) => segment,
+                (Ok(None), Source::Elsewhere) => return Poll::Ready(None),
+                (Ok(None), _) => return Poll::Ready(Some(Err(StoreError::Forgotten(self.id)))),
+                (Err(error), _) => return Poll::Ready(Some(Err(error))),
             };
             let bytes = segment.after(self.position);
             self.position = segment.end();
             if !bytes.is_empty() {
-                return Ok(Some(bytes));
+                return Poll::Ready(Some(Ok(bytes)));
             }
         }
     }
@@ -102,20 +125,15 @@ impl Drop for FrameReader {
 ///
 /// It ends after the `end` event, or after an error. Dropping it doesn't touch the job.
 pub struct EventStream {
-    state: State,
+    /// `None` behind the end.
+    reader: Option<FrameReader>,
     /// What was read and not yet taken.
     ready: VecDeque<Result<Event, StoreError>>,
 }
 
-enum State {
-    Idle(FrameReader),
-    Reading(BoxFuture<'static, (FrameReader, Result<Option<Bytes>, StoreError>)>),
-    Done,
-}
-
 impl EventStream {
     pub(crate) fn new(reader: FrameReader) -> Self {
-        Self { state: State::Idle(reader), ready: VecDeque::new() }
+        Self { reader: Some(reader), ready: VecDeque::new() }
     }
 
     /// The same from the first event on that was not taken, as frames.
@@ -123,8 +141,8 @@ impl EventStream {
     /// # Panics
     /// If events have been taken already.
     pub fn into_frames(self) -> FrameReader {
-        match self.state {
-            State::Idle(reader) if self.ready.is_empty() => reader,
+        match self.reader {
+            Some(reader) if self.ready.is_empty() => reader,
             _ => panic!("an event stream is turned into frames before its first event is taken"),
         }
     }
@@ -137,33 +155,20 @@ impl Stream for EventStream {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 if event.is_err() {
-                    self.state = State::Done;
+                    self.reader = None;
                     self.ready.clear();
                 }
                 return Poll::Ready(Some(event));
             }
-            match std::mem::replace(&mut self.state, State::Done) {
-                State::Idle(mut reader) => {
-                    self.state = State::Reading(Box::pin(async move {
-                        let frames = reader.next().await;
-                        (reader, frames)
-                    }));
+            let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
+            match ready!(Pin::new(reader).poll_next(cx)) {
+                Some(Ok(bytes)) => {
+                    self.ready.extend(frames(&bytes).map(|(id, frame)| {
+                        Event::parse(id, frame).ok_or(StoreError::Unreadable(id))
+                    }))
                 }
-                State::Reading(mut reading) => match reading.as_mut().poll(cx) {
-                    Poll::Pending => {
-                        self.state = State::Reading(reading);
-                        return Poll::Pending;
-                    }
-                    Poll::Ready((reader, Ok(Some(bytes)))) => {
-                        self.ready.extend(frames(&bytes).map(|(id, frame)| {
-                            Event::parse(id, frame).ok_or(StoreError::Unreadable(id))
-                        }));
-                        self.state = State::Idle(reader);
-                    }
-                    Poll::Ready((_, Ok(None))) => return Poll::Ready(None),
-                    Poll::Ready((_, Err(error))) => return Poll::Ready(Some(Err(error))),
-                },
-                State::Done => return Poll::Ready(None),
+                Some(Err(error)) => self.ready.push_back(Err(error)),
+                None => self.reader = None,
             }
         }
     }

@@ -67,10 +67,18 @@ pub(super) struct Seat {
 impl Job {
     /// Waits until the job may run.
     pub(super) async fn turn(&self, router: &Router, run: &mut Run) -> Turn {
-        let deadline = self.parent.as_ref().and_then(|parent| parent.deadline);
+        // A job that was cancelled in time never runs.
+        if self.cancel.is_cancelled() {
+            return Turn::Stopped;
+        }
+        let deadline = self.parent.as_ref().and_then(|parent| parent.attempt.deadline);
         tokio::select! {
-            // In this order, so that a job that was cancelled in time never runs.
+            // In this order, so that most jobs, which wait for nothing, watch nothing either.
             biased;
+            seat = self.seat(router, run) => match seat {
+                Some(seat) if !self.cancel.is_cancelled() => Turn::Run(seat),
+                _ => Turn::Stopped,
+            },
             () = self.cancel.cancelled() => Turn::Stopped,
             () = router.left(), if router.is_durable() && self.parent.is_none() && !run.is_begun => {
                 if self.outlives_owner() {
@@ -83,7 +91,6 @@ impl Job {
                 self.stop(Stop::Deadline);
                 Turn::Stopped
             }
-            seat = self.seat(router, run) => seat.map_or(Turn::Stopped, Turn::Run),
         }
     }
 

@@ -78,7 +78,8 @@ impl Router {
             record.attempt += 1;
             record.state = JobState::Queued;
         }
-        let log = Log::resume(log, life, self.inner.config.max_log.as_u64());
+        let log =
+            Log::resume(log, life, self.inner.config.max_log.as_u64(), self.inner.flusher.clone());
         let job = Arc::new(Job::new(record, operation, None, log));
         self.lock().jobs.insert(job.id, job.clone());
         let router = self.clone();

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
 use crate::admission::{Admission, Limits};
 use crate::config::{Config, JobsConfig};
+use crate::job::Flusher;
 use crate::plugin::{
     Linked, OperationSet, OwnedTasks, PluginContext, PluginRegistration, Server, Started, Tasks,
     in_order,
@@ -64,6 +65,7 @@ impl Router {
             return Err(error);
         }
         let plugins = starting.plugins;
+        let flusher = Arc::new(Flusher::default());
         let router = Self {
             inner: Arc::new(Inner {
                 admission,
@@ -75,6 +77,8 @@ impl Router {
                 live: Mutex::default(),
                 tasks: TaskTracker::new(),
                 left: CancellationToken::new(),
+                _flushing: AbortOnDropHandle::new(tokio::spawn(flusher.clone().run())),
+                flusher,
             }),
         };
         // Before the jobs that go on: their handlers may ask for it.

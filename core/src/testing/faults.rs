@@ -58,6 +58,8 @@ pub enum Fault {
     /// It's done.
     #[default]
     None,
+    /// It's done, and not at once: other tasks run before.
+    Delayed,
     /// It's not done, and fails.
     Fails,
     /// It's done, and fails all the same: the answer is lost.
@@ -96,6 +98,10 @@ impl<F: Fn(StoreCall) -> Fault + Send + Sync + 'static> FaultyStore<F> {
     ) -> Result<T, StoreError> {
         match (self.fault)(call) {
             Fault::None => return answer.await,
+            Fault::Delayed => {
+                tokio::task::yield_now().await;
+                return answer.await;
+            }
             Fault::FailsLate => drop(answer.await?),
             Fault::Fails => {}
         }

@@ -10,7 +10,7 @@ use skep::store::JobQuery;
 use skep::{JobRequest, RouterError};
 
 use crate::restart::Disk;
-use crate::support::{end, router};
+use crate::support::{end, router, router_that_accepts_later};
 
 fn keyed(input: Value) -> JobRequest {
     let mut request = JobRequest::new("echo", input);
@@ -38,7 +38,7 @@ async fn many_requests_of_one_key_are_one_job() {
 
 #[tokio::test]
 async fn a_keyed_job_goes_on_when_its_caller_leaves_before_it_is_accepted() {
-    let router = router().await;
+    let router = router_that_accepts_later().await;
     {
         // Dropped when the job has been handed to its task, and not yet been accepted.
         let create = router.create_job(keyed(json!({ "value": 1 })));

@@ -10,7 +10,7 @@ use skep::store::JobQuery;
 use skep::{JobId, JobRequest};
 
 use crate::signal::signal;
-use crate::support::{create, end, router, router_with, within};
+use crate::support::{create, end, router, router_that_accepts_later, router_with, within};
 
 #[tokio::test]
 async fn a_job_is_made_and_its_events_are_a_stream() {
@@ -188,7 +188,7 @@ async fn a_guard_cancels_its_job_when_it_is_dropped() {
 
 #[tokio::test]
 async fn a_job_that_nobody_got_the_id_of_is_cancelled() {
-    let router = router().await;
+    let router = router_that_accepts_later().await;
     {
         // Dropped when the job has been handed to its task, and not yet been accepted.
         let input = json!({ "key": "nobody" });

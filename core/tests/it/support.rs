@@ -9,6 +9,7 @@ use skep::job::{Event, JobState};
 use skep::plugin::Linked;
 use skep::prelude::*;
 use skep::store::{MemoryStore, Store};
+use skep::testing::{Fault, FaultyStore, StoreCall};
 use skep::{Config, JobId, JobRequest, Problem, Router};
 
 use crate::signal::{FireOnDrop, signal};
@@ -24,6 +25,17 @@ pub(crate) async fn router_with(change: impl FnOnce(&mut Config)) -> Router {
     config.jobs.cancel_grace = Duration::from_millis(200);
     change(&mut config);
     let store = MemoryStore::new(config.jobs.memory.as_u64());
+    router_on(Arc::new(store), config).await
+}
+
+/// The same on a store that doesn't accept a job at once.
+pub(crate) async fn router_that_accepts_later() -> Router {
+    let config = Config::default();
+    let store = Arc::new(MemoryStore::new(config.jobs.memory.as_u64()));
+    let store = FaultyStore::new(store, |call| match call {
+        StoreCall::Accept => Fault::Delayed,
+        _ => Fault::None,
+    });
     router_on(Arc::new(store), config).await
 }
 

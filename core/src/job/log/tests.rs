@@ -6,9 +6,22 @@ use tokio::runtime::Builder;
 
 use super::*;
 use crate::job::event::frames;
+use crate::job::flush::FLUSH_AFTER;
 
 async fn read(log: &Log, position: Position) -> Read {
     poll_fn(|cx| log.poll_read(cx, 0, position)).await
+}
+
+/// The body of an event.
+const ONE: &[u8] = b"data: 1\n\n";
+
+fn new_log(max_bytes: u64) -> Arc<Log> {
+    Arc::new(Log::new(max_bytes, Arc::default()))
+}
+
+/// A log that goes on behind `end`.
+fn resumed(end: Position, life: u32) -> Arc<Log> {
+    Arc::new(Log::resume(end, life, u64::MAX, Arc::default()))
 }
 
 /// The frozen segment that the store is to get next.
@@ -18,12 +31,12 @@ fn oldest(log: &Log) -> Option<Segment> {
 
 /// Pushes `sizes.len()` outputs, storing what is frozen if `store` says so; returns the log
 /// and what was stored.
-fn filled(sizes: &[usize], store: impl Fn(usize) -> bool) -> (Log, Vec<Segment>) {
-    let (log, mut stored) = (Log::new(u64::MAX), Vec::new());
+fn filled(sizes: &[usize], store: impl Fn(usize) -> bool) -> (Arc<Log>, Vec<Segment>) {
+    let (log, mut stored) = (new_log(u64::MAX), Vec::new());
     log.open(1);
     for (at, size) in sizes.iter().enumerate() {
-        let data = format!("\"{}\"", "x".repeat(*size));
-        log.push(1, Field::Output, data.as_bytes()).unwrap();
+        let body = format!("data: \"{}\"\n\n", "x".repeat(*size));
+        log.push(1, body.as_bytes()).unwrap();
         while store(at)
             && let Some(segment) = oldest(&log)
         {
@@ -44,7 +57,7 @@ proptest! {
         // Often enough that the store is never too far behind for one more.
         let (log, stored) = filled(&sizes, |at| stored_at[at] || at % 3 == 0);
         log.close();
-        let (_, last) = log.rest_with_end(b"{}");
+        let (_, last) = log.rest_with_end(ONE);
         log.finish(last);
         let runtime = Builder::new_current_thread().build().unwrap();
         let mut position = Position::after(from);
@@ -69,21 +82,21 @@ proptest! {
 
 #[test]
 fn a_log_over_its_limit_refuses() {
-    let log = Log::new(100);
+    let log = new_log(100);
     log.open(1);
-    assert!(log.push(1, Field::Output, &[b'1'; 60]).is_ok());
-    assert_eq!(log.push(1, Field::Output, &[b'1'; 60]), Err(Refused::TooLarge));
+    assert!(log.push(1, &[b'1'; 60]).is_ok());
+    assert_eq!(log.push(1, &[b'1'; 60]), Err(Refused::TooLarge));
     assert_eq!(log.last_event(), 1);
 }
 
 #[tokio::test]
 async fn many_events_wake_a_reader_once() {
-    let log = Log::new(u64::MAX);
+    let log = new_log(u64::MAX);
     log.open(1);
     let mut waiting = watched(read(&log, Position::START));
     assert!(waiting.poll().is_pending());
-    for data in [b"1", b"2"] {
-        log.push(1, Field::Output, data).unwrap();
+    for _ in 0..2 {
+        log.push(1, ONE).unwrap();
     }
     assert_eq!(waiting.wakes(), 1);
     let Poll::Ready(Read::Frames(bytes, _)) = waiting.poll() else { panic!("no frames") };
@@ -93,7 +106,7 @@ async fn many_events_wake_a_reader_once() {
 #[tokio::test]
 async fn an_emitter_waits_while_the_store_is_behind() {
     let (log, _) = filled(&[SEGMENT_SIZE; 4], |_| false);
-    assert_eq!(log.push(1, Field::Output, b"1"), Err(Refused::Behind));
+    assert_eq!(log.push(1, ONE), Err(Refused::Behind));
     let mut waiting = watched(log.room());
     assert!(waiting.poll().is_pending());
     log.mark_stored(1);
@@ -102,22 +115,22 @@ async fn an_emitter_waits_while_the_store_is_behind() {
 
 #[test]
 fn an_emitter_waits_before_more_ids_are_told_than_a_crash_leaves_out() {
-    let log = Log::new(u64::MAX);
+    let log = new_log(u64::MAX);
     log.open(1);
-    let mut pushed = (0..=MAX_UNSTORED_EVENTS).map(|_| log.push(1, Field::Output, b"1"));
+    let mut pushed = (0..=MAX_UNSTORED_EVENTS).map(|_| log.push(1, ONE));
     assert!(pushed.any(|pushed| pushed == Err(Refused::Behind)));
-    let resumed = Log::resume(Position::START, 1, u64::MAX);
-    assert!(resumed.lock().next > log.last_event());
+    let again = resumed(Position::START, 1);
+    assert!(again.lock().next > log.last_event());
 }
 
 #[tokio::test]
 async fn a_log_that_goes_on_is_read_behind_what_is_stored() {
     let stored = Position { event: 7, offset: Some(70) };
-    let log = Log::resume(stored, 1, u64::MAX);
+    let log = resumed(stored, 1);
     assert!(matches!(read(&log, Position::after(6)).await, Read::Stored));
     let mut waiting = watched(read(&log, stored));
     assert!(waiting.poll().is_pending());
-    log.announce(Field::Output, b"1");
+    log.announce(ONE);
     // Also for who has read what was lost.
     for position in [stored, Position::after(9)] {
         let Read::Frames(bytes, end) = read(&log, position).await else { panic!("no frames") };
@@ -129,22 +142,22 @@ async fn a_log_that_goes_on_is_read_behind_what_is_stored() {
 #[test]
 fn two_lives_that_go_on_from_the_same_place_share_no_id() {
     let stored = Position { event: 7, offset: Some(100) };
-    let (first, second) = (Log::resume(stored, 1, u64::MAX), Log::resume(stored, 2, u64::MAX));
-    first.announce(Field::State, b"{}");
+    let (first, second) = (resumed(stored, 1), resumed(stored, 2));
+    first.announce(ONE);
     first.open(1);
-    while first.push(1, Field::Output, b"1").is_ok() {}
+    while first.push(1, ONE).is_ok() {}
     first.close();
-    (0..ENGINE_EVENTS).for_each(|_| first.announce(Field::Log, b"{}"));
-    second.announce(Field::State, b"{}");
+    (0..ENGINE_EVENTS).for_each(|_| first.announce(ONE));
+    second.announce(ONE);
     assert!(first.last_event() <= 7 + 2 * MAX_UNSTORED_EVENTS, "{}", first.last_event());
     assert_eq!(second.last_event(), 7 + 2 * MAX_UNSTORED_EVENTS + 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_settles_is_stored() {
-    let log = Log::new(u64::MAX);
+    let log = new_log(u64::MAX);
     log.open(1);
-    log.push(1, Field::Output, b"1").unwrap();
+    log.push(1, ONE).unwrap();
     let (settled, segments) = tokio::join!(
         async {
             log.settled(1).await.unwrap();
@@ -162,9 +175,11 @@ async fn what_settles_is_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_small_tail_is_stored_soon() {
-    let log = Log::new(u64::MAX);
+    let flusher = Arc::new(Flusher::default());
+    let log = Arc::new(Log::new(u64::MAX, flusher.clone()));
+    tokio::spawn(flusher.run());
     log.open(1);
-    log.push(1, Field::Output, b"1").unwrap();
+    log.push(1, ONE).unwrap();
     let begun = tokio::time::Instant::now();
     let segments = log.unstored().await.unwrap();
     assert_eq!((segments.len(), begun.elapsed()), (1, FLUSH_AFTER));
@@ -172,14 +187,14 @@ async fn a_small_tail_is_stored_soon() {
 
 #[test]
 fn an_attempt_that_is_over_adds_nothing_to_the_next_one() {
-    let log = Log::new(u64::MAX);
+    let log = new_log(u64::MAX);
     log.open(1);
     log.close();
     log.open(2);
-    assert_eq!(log.push(1, Field::Output, b"1"), Err(Refused::Closed));
+    assert_eq!(log.push(1, ONE), Err(Refused::Closed));
     assert_eq!(log.settled(1).now_or_never(), Some(Err(Refused::Closed)));
     // Nor does it change what the closed log's end is stored with.
-    log.push(2, Field::Output, b"2").unwrap();
+    log.push(2, ONE).unwrap();
     log.close();
     assert_eq!(log.settled(2).now_or_never(), Some(Err(Refused::Closed)));
     assert!(oldest(&log).is_none());
@@ -189,7 +204,7 @@ fn an_attempt_that_is_over_adds_nothing_to_the_next_one() {
 fn the_end_is_stored_with_all_that_is_not_yet() {
     let (log, stored) = filled(&[70_000, 1], |_| false);
     log.close();
-    let (rest, last) = log.rest_with_end(b"{}");
+    let (rest, last) = log.rest_with_end(ONE);
     assert_eq!(rest.iter().map(|segment| segment.last).collect::<Vec<_>>(), [1, 3]);
     assert!(stored.is_empty() && last.last == 3 && last.offset == rest[0].end().offset.unwrap());
 }
