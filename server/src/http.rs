@@ -5,6 +5,7 @@
 
 mod body;
 mod caller;
+mod events;
 mod guard;
 mod health;
 mod job_headers;
@@ -65,7 +66,9 @@ impl Http {
 
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let mut response = match self.route(request).await {
+        // Boxed: a connection keeps the room for an answer's future as long as it lives, and most of
+        // them live to stream.
+        let mut response = match Box::pin(self.route(request)).await {
             Ok(response) => response,
             Err(refusal) => refusal.into_response(),
         };
@@ -79,9 +82,11 @@ impl Http {
 
     async fn route(&self, request: Request<Incoming>) -> Answer {
         self.guard.check(&request)?;
-        let path = request.uri().path().to_owned();
-        let Some(found) = self.paths.find(&path) else {
-            return Err(Problem::new(Code::NotFound, format!("there is nothing at {path}")).into());
+        // Shared, not copied: what the path names is borrowed from it.
+        let uri = request.uri().clone();
+        let Some(found) = self.paths.find(uri.path()) else {
+            let detail = format!("there is nothing at {}", uri.path());
+            return Err(Problem::new(Code::NotFound, detail).into());
         };
         let resource = match found.value {
             Target::Own(resource) => *resource,

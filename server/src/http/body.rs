@@ -3,20 +3,16 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, StreamExt, unfold};
+use futures_util::stream::{BoxStream, StreamExt};
 use http_body_util::Full;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
-use skep::job::FrameReader;
-use skep::router::CancelOnDrop;
 
-/// How long a stream may be silent before a comment tells proxies that it's alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+use crate::http::events::Events;
 
 /// Why a body breaks off.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,6 +20,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of an answer.
 pub(crate) enum Body {
     Whole(Full<Bytes>),
+    Events(Box<Events>),
     Stream(BoxStream<'static, Result<Bytes, BoxError>>),
 }
 
@@ -37,6 +34,9 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
             Self::Whole(whole) => Pin::new(whole).poll_frame(cx).map_err(|never| match never {}),
+            Self::Events(events) => events
+                .poll_next_unpin(cx)
+                .map(|next| next.map(|bytes| bytes.map(Frame::data).map_err(Into::into))),
             Self::Stream(stream) => {
                 stream.poll_next_unpin(cx).map(|next| next.map(|bytes| bytes.map(Frame::data)))
             }
@@ -46,14 +46,14 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
-            Self::Stream(_) => false,
+            Self::Events(_) | Self::Stream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(whole) => whole.size_hint(),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Events(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
 }
@@ -114,16 +114,10 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// A job's events. `owner` cancels the job when the client goes away.
-pub(crate) fn events(reader: FrameReader, owner: Option<CancelOnDrop>) -> Response<Body> {
-    let stream = unfold((reader, owner), |(mut reader, owner)| async move {
-        let next = tokio::select! {
-            next = reader.next() => next.transpose()?,
-            () = tokio::time::sleep(KEEP_ALIVE) => Ok(Bytes::from_static(b": keep-alive\n\n")),
-        };
-        Some((next.map_err(Into::into), (reader, owner)))
-    });
-    let mut response = with_type(StatusCode::OK, Body::Stream(stream.boxed()), "text/event-stream");
+/// A job's events.
+pub(crate) fn events(events: Events) -> Response<Body> {
+    let body = Body::Events(Box::new(events));
+    let mut response = with_type(StatusCode::OK, body, "text/event-stream");
     // nginx would gather the events otherwise.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response

@@ -47,10 +47,11 @@ impl Guard {
     }
 
     fn knows(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
         // An address can't be pointed anywhere, so it can't be a rebound name.
         let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-        is_address || host == "localhost" || self.hosts.contains(&host)
+        is_address
+            || host.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
     }
 }
 

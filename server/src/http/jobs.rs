@@ -13,6 +13,7 @@ use skep::router::CancelOnDrop;
 use skep::store::JobQuery;
 use skep::{JobId, Problem, RouterError, nearest};
 
+use crate::http::events::Events;
 use crate::http::request::{Query, invalid_query, resume_after};
 use crate::http::{Answer, Http, body, job_headers};
 
@@ -109,7 +110,7 @@ impl Http {
             // The only answer that stops an EventSource from asking again (WHATWG HTML, 9.2.3).
             return Ok(body::empty(StatusCode::NO_CONTENT));
         }
-        self.events(id, after, None).await
+        self.events(&job, after, None).await
     }
 
     /// A job that clients may know of.
@@ -129,12 +130,12 @@ impl Http {
     /// A job's events as an answer.
     pub(crate) async fn events(
         &self,
-        id: JobId,
+        job: &JobRecord,
         after: u64,
         owner: Option<CancelOnDrop>,
     ) -> Answer {
-        let events = self.router.execute_job(id, after).await?;
-        Ok(body::events(events.into_frames(), owner))
+        let events = self.router.execute(job, after).await?;
+        Ok(body::events(Events::new(events.into_frames(), owner)))
     }
 }
 

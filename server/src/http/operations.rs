@@ -47,10 +47,11 @@ impl Http {
         job.input = self.json_body(request).await?;
         job.attached = job.idempotency_key.is_none();
         let attached = job.attached;
-        let id = self.router.create_job(job).await?.id;
+        let job = self.router.create_job(job).await?;
+        let id = job.id;
         let owner = attached.then(|| self.router.cancel_on_drop(id));
         let mut response = if streams {
-            self.events(id, 0, owner).await?
+            self.events(&job, 0, owner).await?
         } else {
             if !attached {
                 // Its key may be that of a job which waits for its first reader.
