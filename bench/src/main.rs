@@ -6,6 +6,7 @@
 mod client;
 mod contender;
 mod count;
+mod goals;
 mod report;
 mod rounds;
 mod server;

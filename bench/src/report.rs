@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::contender::Contender::{Before, Floor};
+use crate::goals::{Bound, Goal};
 use crate::rounds::Figures;
-use crate::suite::{Bound, Goal, Item};
+use crate::suite::Item;
 
 /// The table of one work, as Markdown.
 pub(crate) fn table(title: &str, figures: &Figures) -> String {

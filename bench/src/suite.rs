@@ -1,4 +1,4 @@
-//! Which works are measured, on whom, how long, and what must come out.
+//! Which works are measured, on whom, and how long.
 
 use clap::ValueEnum;
 
@@ -6,8 +6,8 @@ use crate::Result;
 use crate::client::Protocol;
 use crate::contender::Contender::{self, Before, Custom, Dropshot, Floor, Memory, Sqlite};
 use crate::contender::Place;
+use crate::goals::{self, Goal};
 use crate::rounds::Sample;
-use crate::suite::Bound::{AtLeast, AtMost};
 use crate::work::idle::{self, Jobs};
 use crate::work::{jobs, latency, readers, replay, start, stream};
 
@@ -30,39 +30,6 @@ pub(crate) enum Work {
     Readers { readers: usize, events: u64, interval_us: u64 },
     Replay { events: u64 },
     Start,
-}
-
-/// What a figure of one contender must come to, as a part of another's or by itself.
-pub(crate) struct Goal {
-    pub(crate) figure: &'static str,
-    pub(crate) who: Contender,
-    pub(crate) of: Option<Contender>,
-    pub(crate) must: Bound,
-    pub(crate) aim: f64,
-}
-
-/// The border, and on which side of it a figure has to be.
-#[derive(Clone, Copy)]
-pub(crate) enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-impl Bound {
-    pub(crate) fn holds(self, value: f64) -> bool {
-        match self {
-            Self::AtLeast(border) => value >= border,
-            Self::AtMost(border) => value <= border,
-        }
-    }
-
-    /// Whether a value is as good as what is hoped for.
-    pub(crate) fn reaches(self, value: f64, aim: f64) -> bool {
-        match self {
-            Self::AtLeast(_) => value >= aim,
-            Self::AtMost(_) => value <= aim,
-        }
-    }
 }
 
 impl Work {
@@ -103,7 +70,7 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
                 events: events(500_000, 2_500_000),
             },
             contenders: &[Floor, Before, Memory, Sqlite, Dropshot],
-            goals: STREAM,
+            goals: goals::STREAM,
         },
         Item {
             name: "h2",
@@ -121,28 +88,28 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
             title: "Whole jobs of 3 events, 16 connections".to_owned(),
             work: Work::Jobs { connections: 16, count: jobs(10_000, 50_000) },
             contenders: &[Floor, Before, Memory, Sqlite, Dropshot],
-            goals: JOBS_16,
+            goals: goals::JOBS_16,
         },
         Item {
             name: "jobs64",
             title: "Whole jobs of 3 events, 64 connections".to_owned(),
             work: Work::Jobs { connections: 64, count: jobs(10_000, 50_000) },
             contenders: &[Floor, Before, Memory, Sqlite],
-            goals: JOBS_64,
+            goals: goals::JOBS_64,
         },
         Item {
             name: "latency",
             title: "From a POST to its first event, light load".to_owned(),
             work: Work::Latency { jobs: jobs(500, 2000) },
             contenders: &[Floor, Before, Memory, Sqlite],
-            goals: LATENCY,
+            goals: goals::LATENCY,
         },
         Item {
             name: "idle",
             title: format!("Memory of idle streams of one job, {streams} of them"),
             work: Work::Idle { streams, jobs: Jobs::One },
             contenders: &[Floor, Before, Memory, Sqlite],
-            goals: IDLE,
+            goals: goals::IDLE,
         },
         Item {
             name: "idle-jobs",
@@ -156,7 +123,7 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
             title: "One job as fast as it can, 1,000 readers".to_owned(),
             work: Work::Readers { readers: 1000, events: events(1000, 5000), interval_us: 0 },
             contenders: &[Floor, Before, Memory, Sqlite],
-            goals: READERS,
+            goals: goals::READERS,
         },
         Item {
             name: "readers-paced",
@@ -170,14 +137,14 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
             title: "Replay of a stored job after a restart".to_owned(),
             work: Work::Replay { events: 1_000_000 },
             contenders: &[Floor, Sqlite],
-            goals: REPLAY,
+            goals: goals::REPLAY,
         },
         Item {
             name: "start",
             title: "From nothing to the first answer; the program's size".to_owned(),
             work: Work::Start,
             contenders: &[Sqlite, Custom],
-            goals: START,
+            goals: goals::START,
         },
     ]
 }
@@ -190,50 +157,3 @@ pub(crate) enum Size {
     /// To quote
     Full,
 }
-
-/// A goal beside another contender.
-const fn goal(figure: &'static str, who: Contender, of: Contender, must: Bound, aim: f64) -> Goal {
-    Goal { figure, who, of: Some(of), must, aim }
-}
-
-/// A goal by itself.
-const fn alone(figure: &'static str, who: Contender, must: Bound, aim: f64) -> Goal {
-    Goal { figure, who, of: None, must, aim }
-}
-
-const STREAM: &[Goal] = &[
-    goal("events/s", Memory, Floor, AtLeast(0.7), 1.0),
-    goal("events/s", Memory, Before, AtLeast(4.0), 4.0),
-    goal("CPU us/event", Memory, Before, AtMost(0.15), 0.07),
-    goal("CPU us/event", Sqlite, Before, AtMost(0.3), 0.12),
-    goal("events/s", Sqlite, Memory, AtLeast(0.7), 0.95),
-];
-
-const JOBS_16: &[Goal] = &[
-    goal("jobs/s", Memory, Floor, AtLeast(0.9), 1.1),
-    goal("jobs/s", Memory, Before, AtLeast(1.0), 1.0),
-    goal("jobs/s", Sqlite, Floor, AtLeast(0.4), 0.7),
-];
-
-const JOBS_64: &[Goal] = &[goal("jobs/s", Sqlite, Floor, AtLeast(0.55), 0.8)];
-
-const LATENCY: &[Goal] = &[
-    goal("p50 us", Memory, Floor, AtMost(1.5), 1.15),
-    goal("p99 us", Memory, Floor, AtMost(2.0), 1.3),
-];
-
-const IDLE: &[Goal] = &[
-    goal("KiB/stream", Memory, Floor, AtMost(1.2), 0.8),
-    alone("KiB/stream", Memory, AtMost(24.0), 24.0),
-];
-
-const READERS: &[Goal] = &[goal("CPU us/delivery", Memory, Before, AtMost(0.5), 0.1)];
-
-const REPLAY: &[Goal] = &[goal("events/s", Sqlite, Floor, AtLeast(0.7), 1.0)];
-
-const START: &[Goal] = &[
-    alone("ms to 200", Sqlite, AtMost(100.0), 50.0),
-    alone("ms to 200", Custom, AtMost(50.0), 15.0),
-    alone("MB", Sqlite, AtMost(40.0), 25.0),
-    alone("MB", Custom, AtMost(12.0), 6.0),
-];
