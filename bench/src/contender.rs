@@ -13,7 +13,7 @@ use crate::count::Counter;
 use crate::server::Server;
 
 /// The token that every event carries: 12 bytes of JSON.
-const TOKEN: &str = "0123456789";
+pub(crate) const TOKEN: &str = "0123456789";
 
 /// Where the programs are, and where what they write goes.
 pub(crate) struct Place {
@@ -33,12 +33,28 @@ pub(crate) enum Contender {
     Before,
     /// dropshot, with the same map.
     Dropshot,
+    /// A subscription in jsonrpsee, over WebSocket: no jobs.
+    Jsonrpsee,
+    /// A tool that tells its progress, in rmcp: no jobs.
+    Rmcp,
+    /// Durable Streams, to which clients append: no jobs.
+    DurableStreams(Mode),
     /// The stock build of Skep, with the store in memory.
     Memory,
     /// The stock build of Skep, with the store on the disk.
     Sqlite,
     /// The example of a custom server, with the store in memory.
     Custom,
+}
+
+/// Where Durable Streams keeps what it's given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Mode {
+    Memory,
+    /// A file a stream, which each append syncs.
+    File,
+    /// A database, in which each append is a transaction.
+    Acid,
 }
 
 /// A contender that runs, and its directory.
@@ -55,6 +71,11 @@ impl Contender {
             Self::Floor => "floor",
             Self::Before => "before",
             Self::Dropshot => "dropshot",
+            Self::Jsonrpsee => "jsonrpsee",
+            Self::Rmcp => "rmcp",
+            Self::DurableStreams(Mode::Memory) => "durable streams, memory",
+            Self::DurableStreams(Mode::File) => "durable streams, file",
+            Self::DurableStreams(Mode::Acid) => "durable streams, acid",
             Self::Memory => "skep",
             Self::Sqlite => "skep sqlite",
             Self::Custom => "custom server",
@@ -69,13 +90,21 @@ impl Contender {
     }
 
     fn command(self, place: &Place, home: &Path) -> Result<Command> {
-        let Some(store) = self.store() else { return Ok(Command::new(self.program(place))) };
+        let mut command = Command::new(self.program(place));
+        if let Self::DurableStreams(mode) = self {
+            let mode = match mode {
+                Mode::Memory => "memory",
+                Mode::File => "file-durable",
+                Mode::Acid => "acid",
+            };
+            command.arg(mode).arg(home.join("data"));
+        }
+        let Some(store) = self.store() else { return Ok(command) };
         let config = home.join("skep.toml");
         // The limits of the default configuration are for one's own machine, not for a load test.
         let limits = "[server]\nmax_connections = 15000\n[jobs]\nmax_log = \"8GiB\"\nmemory = \"8GiB\"\n\
              max_running = 15000\nmax_queued = 15000\n";
         fs::write(&config, limits)?;
-        let mut command = Command::new(self.program(place));
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--store", store, "--config"])
             .arg(config)
@@ -86,7 +115,10 @@ impl Contender {
 
     pub(crate) fn program(self, place: &Place) -> PathBuf {
         match self {
-            Self::Floor | Self::Before | Self::Dropshot => place.peers.join(self.name()),
+            Self::Floor | Self::Before | Self::Dropshot | Self::Jsonrpsee | Self::Rmcp => {
+                place.peers.join(self.name())
+            }
+            Self::DurableStreams(_) => place.peers.join("durable_streams"),
             Self::Memory | Self::Sqlite => place.skep.clone(),
             Self::Custom => place.custom.clone(),
         }
@@ -95,14 +127,37 @@ impl Contender {
     /// Where it keeps its jobs, if it's Skep.
     fn store(self) -> Option<&'static str> {
         match self {
-            Self::Floor | Self::Before | Self::Dropshot => None,
             Self::Memory | Self::Custom => Some("memory"),
             Self::Sqlite => Some("sqlite"),
+            _ => None,
         }
+    }
+
+    /// Whether what it has been given is there after a restart.
+    pub(crate) fn is_durable(self) -> bool {
+        matches!(self, Self::Sqlite | Self::DurableStreams(Mode::File | Mode::Acid))
     }
 
     /// The request for `job`.
     pub(crate) fn job(self, job: &Job) -> Bytes {
+        match self {
+            Self::Jsonrpsee => {
+                let input = json!([TOKEN, job.events, job.interval_us]);
+                json!({ "jsonrpc": "2.0", "id": 1, "method": "subscribe_echo", "params": input })
+            }
+            Self::Rmcp => {
+                let input = json!({ "value": TOKEN, "count": job.events });
+                let call =
+                    json!({ "name": "echo", "arguments": input, "_meta": { "progressToken": 1 } });
+                json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call })
+            }
+            _ => self.echo(job),
+        }
+        .to_string()
+        .into()
+    }
+
+    fn echo(self, job: &Job) -> Value {
         let mut fields = Map::new();
         fields.insert("operation".to_owned(), json!("echo"));
         fields.insert("value".to_owned(), json!(TOKEN));
@@ -113,7 +168,7 @@ impl Contender {
         if job.readers > 1 && self.has_channels() {
             fields.insert("readers".to_owned(), json!(job.readers));
         }
-        Value::Object(fields).to_string().into()
+        Value::Object(fields)
     }
 
     /// Whether readers have to be told of beforehand.
@@ -123,15 +178,23 @@ impl Contender {
 
     /// How many events the server adds to those of the job.
     pub(crate) fn own_events(self) -> u64 {
-        // Skep tells that the job runs, and its end.
-        if self.store().is_some() { 2 } else { 0 }
+        match self {
+            // That the job runs, and its end.
+            Self::Memory | Self::Sqlite | Self::Custom => 2,
+            // The result.
+            Self::Rmcp => 1,
+            _ => 0,
+        }
     }
 
     /// Holds what has come against what was asked for.
     pub(crate) fn check(self, job: &Job, came: &Counter) -> Result<()> {
         let last = came.last();
-        let end =
-            if self.store().is_some() { r#"data: {"state":"succeeded","result""# } else { TOKEN };
+        let end = match self {
+            Self::Memory | Self::Sqlite | Self::Custom => r#"data: {"state":"succeeded","result""#,
+            Self::Rmcp => r#""structuredContent":{"count":"#,
+            _ => TOKEN,
+        };
         let expected = job.events + self.own_events();
         if came.events != expected || !last.contains(end) {
             let (name, events) = (self.name(), came.events);

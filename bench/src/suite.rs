@@ -4,12 +4,14 @@ use clap::ValueEnum;
 
 use crate::Result;
 use crate::client::Protocol;
-use crate::contender::Contender::{self, Before, Custom, Dropshot, Floor, Memory, Sqlite};
-use crate::contender::Place;
+use crate::contender::Contender::{
+    self, Before, Custom, Dropshot, DurableStreams, Floor, Jsonrpsee, Memory, Rmcp, Sqlite,
+};
+use crate::contender::{Mode, Place};
 use crate::goals::{self, Goal};
 use crate::rounds::Sample;
 use crate::work::idle::{self, Jobs};
-use crate::work::{jobs, latency, readers, replay, start, stream};
+use crate::work::{append, jobs, latency, readers, replay, start, stream};
 
 /// A work, and who does it.
 pub(crate) struct Item {
@@ -28,14 +30,19 @@ pub(crate) enum Work {
     Latency { jobs: usize },
     Idle { streams: usize, jobs: Jobs },
     Readers { readers: usize, events: u64, interval_us: u64 },
-    Replay { events: u64 },
+    Append { connections: usize, events: u64, posts: u64 },
+    Replay { events: u64, readings: u64 },
     Start,
 }
 
 impl Work {
     pub(crate) async fn sample(&self, contender: Contender, place: &Place) -> Result<Sample> {
-        // What takes five times as long is measured for as long with a fifth of it.
-        let slow = if matches!(contender, Before | Dropshot) { 5 } else { 1 };
+        // What takes longer is measured for as long with a part of it.
+        let slow = match contender {
+            Before | Dropshot => 5,
+            Jsonrpsee | Rmcp => 10,
+            _ => 1,
+        };
         match *self {
             Self::Stream { protocol, connections, events } => {
                 stream::sample(contender, place, protocol, connections, events / slow).await
@@ -49,7 +56,14 @@ impl Work {
                 let events = if interval_us == 0 { events / slow } else { events };
                 readers::sample(contender, place, readers, events, interval_us).await
             }
-            Self::Replay { events } => replay::sample(contender, place, events).await,
+            Self::Append { connections, events, posts } => match contender {
+                DurableStreams(_) => append::sample(contender, place, connections, posts).await,
+                _ => stream::sample(contender, place, Protocol::Http1, connections, events).await,
+            },
+            Self::Replay { events, readings } => match contender {
+                DurableStreams(_) => replay::sample_log(contender, place, events, readings).await,
+                _ => replay::sample(contender, place, events, readings).await,
+            },
             Self::Start => start::sample(contender, place).await,
         }
     }
@@ -60,7 +74,7 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
     let events = |quick: u64, full: u64| if size == Size::Quick { quick } else { full };
     let jobs = |quick: usize, full: usize| if size == Size::Quick { quick } else { full };
     let streams = jobs(2000, 10_000);
-    vec![
+    let mut items = vec![
         Item {
             name: "stream",
             title: "Long streams over 4 connections".to_owned(),
@@ -69,7 +83,7 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
                 connections: 4,
                 events: events(500_000, 2_500_000),
             },
-            contenders: &[Floor, Before, Memory, Sqlite, Dropshot],
+            contenders: &[Floor, Before, Memory, Sqlite, Dropshot, Jsonrpsee, Rmcp],
             goals: goals::STREAM,
         },
         Item {
@@ -133,21 +147,50 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
             goals: &[],
         },
         Item {
-            name: "replay",
-            title: "Replay of a stored job after a restart".to_owned(),
-            work: Work::Replay { events: 1_000_000 },
-            contenders: &[Floor, Sqlite],
-            goals: goals::REPLAY,
-        },
-        Item {
             name: "start",
             title: "From nothing to the first answer; the program's size".to_owned(),
             work: Work::Start,
             contenders: &[Sqlite, Custom],
             goals: goals::START,
         },
+    ];
+    items.extend(stores(size));
+    items
+}
+
+/// What is stored, and read from its store.
+fn stores(size: Size) -> [Item; 3] {
+    // So many over each connection; those who take a request for each are as busy with fewer.
+    let (events, posts) = if size == Size::Quick { (30_000, 100) } else { (150_000, 500) };
+    [
+        Item {
+            name: "replay",
+            title: "Replay of a stored job after a restart".to_owned(),
+            work: Work::Replay { events: 1_000_000, readings: 1 },
+            contenders: &[Floor, Sqlite],
+            goals: goals::REPLAY,
+        },
+        Item {
+            name: "durable",
+            title: "Events that are stored, 32 connections: emitted by a job, or posted one by one"
+                .to_owned(),
+            work: Work::Append { connections: 32, events, posts },
+            contenders: KEEPERS,
+            goals: &[],
+        },
+        Item {
+            name: "history",
+            title: "Replay of 200,000 stored events after a restart, ten times".to_owned(),
+            work: Work::Replay { events: 200_000, readings: 10 },
+            contenders: KEEPERS,
+            goals: &[],
+        },
     ]
 }
+
+/// Who stores what it's given; one of them in memory, to compare with.
+const KEEPERS: &[Contender] =
+    &[Sqlite, DurableStreams(Mode::Memory), DurableStreams(Mode::File), DurableStreams(Mode::Acid)];
 
 /// How long the measurements take.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

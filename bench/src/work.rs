@@ -1,5 +1,6 @@
 //! What is measured: a file a kind of work.
 
+pub(crate) mod append;
 pub(crate) mod idle;
 pub(crate) mod jobs;
 pub(crate) mod latency;
