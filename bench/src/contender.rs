@@ -11,15 +11,22 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::count::Counter;
 use crate::server::Server;
+use crate::work::tokens::Model;
 
 /// The token that every event carries: 12 bytes of JSON.
 pub(crate) const TOKEN: &str = "0123456789";
+
+/// Starts llama.cpp's server.
+const LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/llama.py");
 
 /// Where the programs are, and where what they write goes.
 pub(crate) struct Place {
     pub(crate) skep: PathBuf,
     pub(crate) custom: PathBuf,
     pub(crate) peers: PathBuf,
+    /// llama.cpp's bindings for Python.
+    pub(crate) llama: PathBuf,
+    pub(crate) models: PathBuf,
     /// On a disk, not in memory: what is synced must be.
     pub(crate) scratch: PathBuf,
 }
@@ -39,6 +46,8 @@ pub(crate) enum Contender {
     Rmcp,
     /// Durable Streams, to which clients append: no jobs.
     DurableStreams(Mode),
+    /// llama.cpp's server, which has this model: no jobs.
+    LlamaCpp(Model),
     /// The stock build of Skep, with the store in memory.
     Memory,
     /// The stock build of Skep, with the store on the disk.
@@ -76,6 +85,7 @@ impl Contender {
             Self::DurableStreams(Mode::Memory) => "durable streams, memory",
             Self::DurableStreams(Mode::File) => "durable streams, file",
             Self::DurableStreams(Mode::Acid) => "durable streams, acid",
+            Self::LlamaCpp(_) => "llama.cpp",
             Self::Memory => "skep",
             Self::Sqlite => "skep sqlite",
             Self::Custom => "custom server",
@@ -91,13 +101,19 @@ impl Contender {
 
     fn command(self, place: &Place, home: &Path) -> Result<Command> {
         let mut command = Command::new(self.program(place));
-        if let Self::DurableStreams(mode) = self {
-            let mode = match mode {
-                Mode::Memory => "memory",
-                Mode::File => "file-durable",
-                Mode::Acid => "acid",
-            };
-            command.arg(mode).arg(home.join("data"));
+        match self {
+            Self::DurableStreams(mode) => {
+                let mode = match mode {
+                    Mode::Memory => "memory",
+                    Mode::File => "file-durable",
+                    Mode::Acid => "acid",
+                };
+                command.arg(mode).arg(home.join("data"));
+            }
+            Self::LlamaCpp(model) => {
+                command.arg(LLAMA).arg(model.path(place)).env("PYTHONPATH", &place.llama);
+            }
+            _ => {}
         }
         let Some(store) = self.store() else { return Ok(command) };
         let config = home.join("skep.toml");
@@ -119,6 +135,7 @@ impl Contender {
                 place.peers.join(self.name())
             }
             Self::DurableStreams(_) => place.peers.join("durable_streams"),
+            Self::LlamaCpp(_) => "python3".into(),
             Self::Memory | Self::Sqlite => place.skep.clone(),
             Self::Custom => place.custom.clone(),
         }

@@ -14,7 +14,7 @@ mod suite;
 mod work;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -50,6 +50,12 @@ struct Options {
     /// The directory of the peers' programs
     #[arg(long)]
     peers: PathBuf,
+    /// The directory of llama.cpp's bindings for Python
+    #[arg(long)]
+    llama: PathBuf,
+    /// The directory of the models
+    #[arg(long)]
+    models: PathBuf,
     /// Where what is measured goes, and what servers write: on a disk
     #[arg(long)]
     out: PathBuf,
@@ -76,6 +82,9 @@ async fn measure(options: &Options) -> Result<()> {
         skep: fs::canonicalize(&options.skep)?,
         custom: fs::canonicalize(&options.custom)?,
         peers: fs::canonicalize(&options.peers)?,
+        // They are there only if they were asked for.
+        llama: path::absolute(&options.llama)?,
+        models: path::absolute(&options.models)?,
         scratch: fs::canonicalize(scratch)?,
     };
     let usual = if options.size == Size::Quick { 3 } else { 5 };

@@ -5,12 +5,14 @@ use clap::ValueEnum;
 use crate::Result;
 use crate::client::Protocol;
 use crate::contender::Contender::{
-    self, Before, Custom, Dropshot, DurableStreams, Floor, Jsonrpsee, Memory, Rmcp, Sqlite,
+    self, Before, Custom, Dropshot, DurableStreams, Floor, Jsonrpsee, LlamaCpp, Memory, Rmcp,
+    Sqlite,
 };
 use crate::contender::{Mode, Place};
 use crate::goals::{self, Goal};
 use crate::rounds::Sample;
 use crate::work::idle::{self, Jobs};
+use crate::work::tokens::{self, Model};
 use crate::work::{append, jobs, latency, readers, replay, start, stream};
 
 /// A work, and who does it.
@@ -33,6 +35,7 @@ pub(crate) enum Work {
     Append { connections: usize, events: u64, posts: u64 },
     Replay { events: u64, readings: u64 },
     Start,
+    Tokens { model: Model, tokens: u64 },
 }
 
 impl Work {
@@ -65,6 +68,7 @@ impl Work {
                 _ => replay::sample(contender, place, events, readings).await,
             },
             Self::Start => start::sample(contender, place).await,
+            Self::Tokens { model, tokens } => tokens::sample(contender, place, model, tokens).await,
         }
     }
 }
@@ -155,6 +159,9 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
         },
     ];
     items.extend(stores(size));
+    if size == Size::Full {
+        items.extend(models());
+    }
     items
 }
 
@@ -185,6 +192,26 @@ fn stores(size: Size) -> [Item; 3] {
             contenders: KEEPERS,
             goals: &[],
         },
+    ]
+}
+
+/// Models, which have to be there and take their time: only in the size to quote.
+fn models() -> [Item; 2] {
+    let item = |name, model, title: &str, contenders| Item {
+        name,
+        title: format!("{title}, 128 tokens, greedy, a thread a core"),
+        work: Work::Tokens { model, tokens: 128 },
+        contenders,
+        goals: &[],
+    };
+    [
+        item("tokens", Model::Smollm2, "SmolLM2 135M, Q4_1", &[Memory, LlamaCpp(Model::Smollm2)]),
+        item(
+            "tokens-gemma",
+            Model::Gemma3,
+            "Gemma 3 270M, Q4_K_M",
+            &[Memory, LlamaCpp(Model::Gemma3)],
+        ),
     ]
 }
 

@@ -8,3 +8,4 @@ pub(crate) mod readers;
 pub(crate) mod replay;
 pub(crate) mod start;
 pub(crate) mod stream;
+pub(crate) mod tokens;
