@@ -187,7 +187,7 @@ fn stores(size: Size) -> [Item; 3] {
         },
         Item {
             name: "history",
-            title: "Replay of 200,000 stored events after a restart, ten times".to_owned(),
+            title: "Replay of 200,000 stored events, ten times".to_owned(),
             work: Work::Replay { events: 200_000, readings: 10 },
             contenders: KEEPERS,
             goals: &[],
