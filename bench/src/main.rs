@@ -79,10 +79,9 @@ async fn measure(options: &Options) -> Result<()> {
     };
     let usual = if options.size == Size::Quick { 3 } else { 5 };
     let rounds = options.rounds.unwrap_or(usual);
-    let is_wanted =
-        |name: &str| options.works.is_empty() || options.works.iter().any(|work| work == name);
+    let items = suite::wanted(suite::items(options.size), &options.works, |item| item.name)?;
     let (mut goals, mut results) = (Vec::new(), Vec::new());
-    for item in suite::items(options.size).into_iter().filter(|item| is_wanted(item.name)) {
+    for item in items {
         let figures = take_turns(&item, &place, rounds).await?;
         println!("{}", report::table(&item.title, &figures));
         goals.extend(report::goals(&item, &figures));

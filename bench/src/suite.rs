@@ -182,6 +182,23 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
     ]
 }
 
+/// Those of `all` whose names are asked for: all of them if none is.
+///
+/// # Errors
+/// If there's none of a name.
+pub(crate) fn wanted<T>(
+    all: Vec<T>,
+    names: &[String],
+    name_of: impl Fn(&T) -> &'static str,
+) -> Result<Vec<T>> {
+    if let Some(name) = names.iter().find(|name| all.iter().all(|one| name_of(one) != **name)) {
+        let known: Vec<_> = all.iter().map(name_of).collect();
+        return Err(format!("no work `{name}`: there are {}", known.join(", ")).into());
+    }
+    let is_wanted = |one: &T| names.is_empty() || names.iter().any(|name| name == name_of(one));
+    Ok(all.into_iter().filter(is_wanted).collect())
+}
+
 /// How long the measurements take.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Size {
@@ -237,3 +254,20 @@ const START: &[Goal] = &[
     alone("MB", Sqlite, AtMost(40.0), 25.0),
     alone("MB", Custom, AtMost(12.0), 6.0),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_work_that_does_not_exist_is_named_beside_those_that_do() {
+        let names = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            wanted(vec!["stream", "jobs16", "idle"], &names, |name| name)
+        };
+        assert_eq!(names(&[]).unwrap(), ["stream", "jobs16", "idle"]);
+        assert_eq!(names(&["idle", "stream"]).unwrap(), ["stream", "idle"]);
+        let error = names(&["idle", "jobs"]).unwrap_err();
+        assert_eq!(error.to_string(), "no work `jobs`: there are stream, jobs16, idle");
+    }
+}
