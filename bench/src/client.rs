@@ -148,6 +148,11 @@ impl Events {
         Ok(false)
     }
 
+    /// How many events have come so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.counter.events
+    }
+
     /// Waits for event `number`, counted from 1.
     pub(crate) async fn reach(&mut self, number: u64) -> Result<()> {
         while self.counter.events < number {

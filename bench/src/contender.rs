@@ -13,7 +13,22 @@ use crate::count::Counter;
 use crate::server::Server;
 
 /// The token that every event carries: 12 bytes of JSON.
-const TOKEN: &str = "0123456789";
+pub(crate) const TOKEN: &str = "0123456789";
+
+const CONFIG: &str = "skep.toml";
+
+/// The limits of the default configuration are for one's own machine, not for a load test.
+const LIMITS: &str = r#"
+[server]
+max_connections = 15000
+[jobs]
+max_log = "8GiB"
+memory = "8GiB"
+max_running = 15000
+max_queued = 15000
+max_kept = 10000000
+max_stored = "64GiB"
+"#;
 
 /// Where the programs are, and where what they write goes.
 pub(crate) struct Place {
@@ -39,6 +54,8 @@ pub(crate) enum Contender {
     Sqlite,
     /// The example of a custom server, with the store in memory.
     Custom,
+    /// Skep with as many operations as its configuration says, with the store in memory.
+    Many,
 }
 
 /// A contender that runs, and its directory.
@@ -58,30 +75,33 @@ impl Contender {
             Self::Memory => "skep",
             Self::Sqlite => "skep sqlite",
             Self::Custom => "custom server",
+            Self::Many => "skep, many operations",
         }
     }
 
     /// Starts it, in a directory of its own that is empty.
     pub(crate) fn start(self, place: &Place) -> Result<Running> {
+        self.start_with(place, "")
+    }
+
+    /// Starts it with something more in its configuration, if it's Skep.
+    pub(crate) fn start_with(self, place: &Place, config: &str) -> Result<Running> {
         let home = TempDir::with_prefix_in("server-", &place.scratch)?;
-        let server = Server::start(&mut self.command(place, home.path())?)?;
+        fs::write(home.path().join(CONFIG), LIMITS.to_owned() + config)?;
+        let server = Server::start(&mut self.command(place, home.path()))?;
         Ok(Running { server, contender: self, home })
     }
 
-    fn command(self, place: &Place, home: &Path) -> Result<Command> {
-        let Some(store) = self.store() else { return Ok(Command::new(self.program(place))) };
-        let config = home.join("skep.toml");
-        // The limits of the default configuration are for one's own machine, not for a load test.
-        let limits = "[server]\nmax_connections = 15000\n[jobs]\nmax_log = \"8GiB\"\nmemory = \"8GiB\"\n\
-             max_running = 15000\nmax_queued = 15000\n";
-        fs::write(&config, limits)?;
+    fn command(self, place: &Place, home: &Path) -> Command {
         let mut command = Command::new(self.program(place));
+        if let Some(store) = self.store() {
+            command
+                .args(["serve", "--listen", "127.0.0.1:0", "--store", store, "--config"])
+                .arg(home.join(CONFIG))
+                .arg("--data-dir")
+                .arg(home.join("data"));
+        }
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", store, "--config"])
-            .arg(config)
-            .arg("--data-dir")
-            .arg(home.join("data"));
-        Ok(command)
     }
 
     pub(crate) fn program(self, place: &Place) -> PathBuf {
@@ -89,6 +109,7 @@ impl Contender {
             Self::Floor | Self::Before | Self::Dropshot => place.peers.join(self.name()),
             Self::Memory | Self::Sqlite => place.skep.clone(),
             Self::Custom => place.custom.clone(),
+            Self::Many => place.peers.join("many"),
         }
     }
 
@@ -96,7 +117,7 @@ impl Contender {
     fn store(self) -> Option<&'static str> {
         match self {
             Self::Floor | Self::Before | Self::Dropshot => None,
-            Self::Memory | Self::Custom => Some("memory"),
+            Self::Memory | Self::Custom | Self::Many => Some("memory"),
             Self::Sqlite => Some("sqlite"),
         }
     }
@@ -163,7 +184,7 @@ impl Running {
     pub(crate) fn restart(self, place: &Place) -> Result<Self> {
         let Self { server, contender, home } = self;
         drop(server);
-        let server = Server::start(&mut contender.command(place, home.path())?)?;
+        let server = Server::start(&mut contender.command(place, home.path()))?;
         Ok(Self { server, contender, home })
     }
 }

@@ -65,11 +65,15 @@ pub(crate) const GOALS: &str = "\n| work | must | aim | measured | |\n|---|--:|-
 
 /// A work's figures, for programs.
 pub(crate) fn json(name: &str, title: &str, figures: &Figures) -> Value {
-    let all: Vec<_> = figures
+    json!({ "work": name, "title": title, "figures": self::figures(figures) })
+}
+
+/// Figures, for programs.
+pub(crate) fn figures(figures: &Figures) -> Value {
+    figures
         .all()
         .map(|(figure, who, spread)| json!({ "figure": figure, "who": who, "spread": spread }))
-        .collect();
-    json!({ "work": name, "title": title, "figures": all })
+        .collect()
 }
 
 /// A number with three digits that mean something.

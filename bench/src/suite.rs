@@ -1,7 +1,5 @@
 //! Which works are measured, on whom, how long, and what must come out.
 
-use clap::ValueEnum;
-
 use crate::Result;
 use crate::client::Protocol;
 use crate::contender::Contender::{self, Before, Custom, Dropshot, Floor, Memory, Sqlite};
@@ -71,7 +69,7 @@ impl Work {
         let slow = if matches!(contender, Before | Dropshot) { 5 } else { 1 };
         match *self {
             Self::Stream { protocol, connections, events } => {
-                stream::sample(contender, place, protocol, connections, events / slow).await
+                stream::sample(contender, place, protocol, connections, 1, events / slow).await
             }
             Self::Jobs { connections, count } => {
                 jobs::sample(contender, place, connections, count).await
@@ -200,11 +198,11 @@ pub(crate) fn wanted<T>(
 }
 
 /// How long the measurements take.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// For daily use: under three minutes
+    /// For daily use.
     Quick,
-    /// To quote
+    /// To quote.
     Full,
 }
 

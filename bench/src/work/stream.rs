@@ -7,12 +7,13 @@ use crate::client::{Connection, Protocol};
 use crate::contender::{Contender, Job, Place};
 use crate::rounds::Sample;
 
-/// Jobs that emit as fast as they can, one on each connection.
+/// Jobs that emit as fast as they can: on each connection `jobs` of them, one after the other.
 pub(crate) async fn sample(
     contender: Contender,
     place: &Place,
     protocol: Protocol,
     connections: usize,
+    jobs: u64,
     events: u64,
 ) -> Result<Sample> {
     let running = contender.start(place)?;
@@ -25,11 +26,17 @@ pub(crate) async fn sample(
     let meter = running.server.meter()?;
     let mut streams = JoinSet::new();
     for mut connection in ready {
-        streams.spawn(async move { connection.run(&contender.job(&job)).await });
+        streams.spawn(async move {
+            let request = contender.job(&job);
+            for _ in 0..jobs {
+                contender.check(&job, &connection.run(&request).await?)?;
+            }
+            Ok::<_, crate::Error>(())
+        });
     }
-    while let Some(came) = streams.join_next().await {
-        contender.check(&job, &came??)?;
+    while let Some(done) = streams.join_next().await {
+        done??;
     }
-    let (rate, cpu) = meter.read(events as f64 * connections as f64)?;
+    let (rate, cpu) = meter.read((events * jobs) as f64 * connections as f64)?;
     Ok(vec![("events/s", rate), ("CPU us/event", cpu)])
 }
