@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::Result;
 use crate::contender::Contender;
-use crate::report::number;
+use crate::report::power;
 
 /// A line a contender.
 pub(crate) struct Plot<'a> {
@@ -75,15 +75,6 @@ fn decades(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let high = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max).ceil();
     // A hair more, so that neither end is lost to rounding.
     10f64.powf(low) * 0.999_999..10f64.powf(high.max(low + 1.0)) * 1.000_001
-}
-
-/// A power of ten, without the zeros behind the point that say how exact it is.
-fn power(value: f64) -> String {
-    let text = number(value);
-    if !text.contains('.') {
-        return text;
-    }
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A contender's colour, the same in all plots; apart for the colour-blind, too (Okabe and Ito).

@@ -97,6 +97,15 @@ pub(crate) fn number(value: f64) -> String {
     grouped + rest
 }
 
+/// A power of ten: what is after the point says nothing there.
+pub(crate) fn power(value: f64) -> String {
+    let text = number(value);
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +121,15 @@ mod tests {
             (-1234.0, "-1,234"),
         ] {
             assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn powers_of_ten_have_no_digits_that_say_nothing() {
+        for (value, text) in
+            [(0.001, "0.001"), (0.1, "0.1"), (1.0, "1"), (10.0, "10"), (1e6, "1,000,000")]
+        {
+            assert_eq!(power(value), text);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::client::Protocol;
 use crate::contender::Contender::{self, Before, Floor, Many, Memory, Sqlite};
 use crate::contender::Place;
 use crate::plot::{Line, Plot};
-use crate::report::{self, number};
+use crate::report::{self, power};
 use crate::rounds::{Figures, Sample};
 use crate::work::idle::{self, Jobs};
 use crate::work::{in_flight, operations, readers, stored, stream};
@@ -65,8 +65,8 @@ pub(crate) fn all() -> Vec<Sweep> {
             drawings: &[Drawing {
                 figure: "CPU us/event",
                 file: "events",
-                title: "An event of a long job, with one reader",
-                axis: "server CPU per event, its part of the job included, us",
+                title: "An event, its share of the whole job included",
+                axis: "server CPU per event, us",
             }],
         },
         Sweep {
@@ -203,7 +203,7 @@ impl Sweep {
 impl Curves {
     /// A table a mark, as Markdown.
     pub(crate) fn tables(&self) -> String {
-        let title = |mark: u64| format!("{}: {}", self.sweep.axis, number(mark as f64));
+        let title = |mark: u64| format!("{}: {}", self.sweep.axis, power(mark as f64));
         self.by_mark.iter().map(|(mark, figures)| report::table(&title(*mark), figures)).collect()
     }
 

@@ -23,21 +23,25 @@ pub(crate) async fn samples(
     marks: &[u64],
 ) -> Result<Vec<Sample>> {
     let running = contender.start(place)?;
-    let mut pages = Connection::open(running.server.address, Protocol::Http1).await?;
     let requests = jobs::requests(contender);
-    let mut stored = 0;
+    let mut connection = Connection::open(running.server.address, Protocol::Http1).await?;
+    let first = connection.create(&requests[0]).await?;
+    let mut stored = 1;
     let mut samples = Vec::new();
     for &mark in marks {
         let mark = usize::try_from(mark)?;
         jobs::run(&running, CONNECTIONS, mark - stored, &requests).await?;
         stored = mark;
 
-        // The list first: it adds nothing to itself.
+        // The list first: it adds nothing to itself. A connection that was idle while jobs were made is closed.
+        let mut pages = Connection::open(running.server.address, Protocol::Http1).await?;
         let meter = running.server.meter()?;
         for _ in 0..PAGES {
             pages.get("/v1/jobs").await?;
         }
         let (rate, cpu) = meter.read(PAGES as f64)?;
+        // None has been forgotten, which would begin with the oldest.
+        pages.stream(&first).await?.rest().await?;
         let mut sample = vec![("pages/s", rate), ("CPU us/page", cpu)];
 
         let count = (stored / 10).clamp(JOBS.0, JOBS.1);
