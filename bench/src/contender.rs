@@ -75,7 +75,7 @@ impl Contender {
             Self::Memory => "skep",
             Self::Sqlite => "skep sqlite",
             Self::Custom => "custom server",
-            Self::Many => "skep, many operations",
+            Self::Many => "many operations",
         }
     }
 

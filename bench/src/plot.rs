@@ -51,6 +51,8 @@ impl Plot<'_> {
             .y_desc(self.y_axis)
             .x_label_formatter(&|x| power(*x))
             .y_label_formatter(&|y| power(*y))
+            // Nine between two powers of ten, also if there are only two.
+            .max_light_lines(6)
             .label_style((FONT, 16))
             .axis_desc_style((FONT, 18))
             .draw()?;
