@@ -175,6 +175,11 @@ impl Events {
         Ok(None)
     }
 
+    /// How many events have come so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.counter.events
+    }
+
     /// Waits for event `number`, counted from 1.
     pub(crate) async fn reach(&mut self, number: u64) -> Result<()> {
         while self.counter.events < number {

@@ -19,6 +19,21 @@ pub(crate) const TOKEN: &str = "0123456789";
 /// Starts llama.cpp's server.
 const LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/llama.py");
 
+const CONFIG: &str = "skep.toml";
+
+/// The limits of the default configuration are for one's own machine, not for a load test.
+const LIMITS: &str = r#"
+[server]
+max_connections = 15000
+[jobs]
+max_log = "8GiB"
+memory = "8GiB"
+max_running = 15000
+max_queued = 15000
+max_kept = 10000000
+max_stored = "64GiB"
+"#;
+
 /// Where the programs are, and where what they write goes.
 pub(crate) struct Place {
     pub(crate) skep: PathBuf,
@@ -54,6 +69,8 @@ pub(crate) enum Contender {
     Sqlite,
     /// The example of a custom server, with the store in memory.
     Custom,
+    /// Skep with as many operations as its configuration says, with the store in memory.
+    Many,
 }
 
 /// Where Durable Streams keeps what it's given.
@@ -89,17 +106,24 @@ impl Contender {
             Self::Memory => "skep",
             Self::Sqlite => "skep sqlite",
             Self::Custom => "custom server",
+            Self::Many => "many operations",
         }
     }
 
     /// Starts it, in a directory of its own that is empty.
     pub(crate) fn start(self, place: &Place) -> Result<Running> {
+        self.start_with(place, "")
+    }
+
+    /// Starts it with something more in its configuration, if it's Skep.
+    pub(crate) fn start_with(self, place: &Place, config: &str) -> Result<Running> {
         let home = TempDir::with_prefix_in("server-", &place.scratch)?;
-        let server = Server::start(&mut self.command(place, home.path())?)?;
+        fs::write(home.path().join(CONFIG), LIMITS.to_owned() + config)?;
+        let server = Server::start(&mut self.command(place, home.path()))?;
         Ok(Running { server, contender: self, home })
     }
 
-    fn command(self, place: &Place, home: &Path) -> Result<Command> {
+    fn command(self, place: &Place, home: &Path) -> Command {
         let mut command = Command::new(self.program(place));
         match self {
             Self::DurableStreams(mode) => {
@@ -115,18 +139,14 @@ impl Contender {
             }
             _ => {}
         }
-        let Some(store) = self.store() else { return Ok(command) };
-        let config = home.join("skep.toml");
-        // The limits of the default configuration are for one's own machine, not for a load test.
-        let limits = "[server]\nmax_connections = 15000\n[jobs]\nmax_log = \"8GiB\"\nmemory = \"8GiB\"\n\
-             max_running = 15000\nmax_queued = 15000\n";
-        fs::write(&config, limits)?;
+        if let Some(store) = self.store() {
+            command
+                .args(["serve", "--listen", "127.0.0.1:0", "--store", store, "--config"])
+                .arg(home.join(CONFIG))
+                .arg("--data-dir")
+                .arg(home.join("data"));
+        }
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", store, "--config"])
-            .arg(config)
-            .arg("--data-dir")
-            .arg(home.join("data"));
-        Ok(command)
     }
 
     pub(crate) fn program(self, place: &Place) -> PathBuf {
@@ -138,13 +158,14 @@ impl Contender {
             Self::LlamaCpp(_) => "python3".into(),
             Self::Memory | Self::Sqlite => place.skep.clone(),
             Self::Custom => place.custom.clone(),
+            Self::Many => place.peers.join("many"),
         }
     }
 
     /// Where it keeps its jobs, if it's Skep.
     fn store(self) -> Option<&'static str> {
         match self {
-            Self::Memory | Self::Custom => Some("memory"),
+            Self::Memory | Self::Custom | Self::Many => Some("memory"),
             Self::Sqlite => Some("sqlite"),
             _ => None,
         }
@@ -196,10 +217,10 @@ impl Contender {
     /// How many events the server adds to those of the job.
     pub(crate) fn own_events(self) -> u64 {
         match self {
-            // That the job runs, and its end.
-            Self::Memory | Self::Sqlite | Self::Custom => 2,
             // The result.
             Self::Rmcp => 1,
+            // That the job runs, and its end.
+            _ if self.store().is_some() => 2,
             _ => 0,
         }
     }
@@ -208,8 +229,8 @@ impl Contender {
     pub(crate) fn check(self, job: &Job, came: &Counter) -> Result<()> {
         let last = came.last();
         let end = match self {
-            Self::Memory | Self::Sqlite | Self::Custom => r#"data: {"state":"succeeded","result""#,
             Self::Rmcp => r#""structuredContent":{"count":"#,
+            _ if self.store().is_some() => r#"data: {"state":"succeeded","result""#,
             _ => TOKEN,
         };
         let expected = job.events + self.own_events();
@@ -243,7 +264,7 @@ impl Running {
     pub(crate) fn restart(self, place: &Place) -> Result<Self> {
         let Self { server, contender, home } = self;
         drop(server);
-        let server = Server::start(&mut contender.command(place, home.path())?)?;
+        let server = Server::start(&mut contender.command(place, home.path()))?;
         Ok(Self { server, contender, home })
     }
 }

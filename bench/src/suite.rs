@@ -1,7 +1,5 @@
 //! Which works are measured, on whom, and how long.
 
-use clap::ValueEnum;
-
 use crate::Result;
 use crate::client::Protocol;
 use crate::contender::Contender::{
@@ -48,7 +46,7 @@ impl Work {
         };
         match *self {
             Self::Stream { protocol, connections, events } => {
-                stream::sample(contender, place, protocol, connections, events / slow).await
+                stream::sample(contender, place, protocol, connections, 1, events / slow).await
             }
             Self::Jobs { connections, count } => {
                 jobs::sample(contender, place, connections, count).await
@@ -61,7 +59,9 @@ impl Work {
             }
             Self::Append { connections, events, posts } => match contender {
                 DurableStreams(_) => append::sample(contender, place, connections, posts).await,
-                _ => stream::sample(contender, place, Protocol::Http1, connections, events).await,
+                _ => {
+                    stream::sample(contender, place, Protocol::Http1, connections, 1, events).await
+                }
             },
             Self::Replay { events, readings } => match contender {
                 DurableStreams(_) => replay::sample_log(contender, place, events, readings).await,
@@ -219,11 +219,28 @@ fn models() -> [Item; 2] {
 const KEEPERS: &[Contender] =
     &[Sqlite, DurableStreams(Mode::Memory), DurableStreams(Mode::File), DurableStreams(Mode::Acid)];
 
+/// Those of `all` whose names are asked for: all of them if none is.
+///
+/// # Errors
+/// If there's none of a name.
+pub(crate) fn wanted<T>(
+    all: Vec<T>,
+    names: &[String],
+    name_of: impl Fn(&T) -> &'static str,
+) -> Result<Vec<T>> {
+    if let Some(name) = names.iter().find(|name| all.iter().all(|one| name_of(one) != **name)) {
+        let known: Vec<_> = all.iter().map(name_of).collect();
+        return Err(format!("no work `{name}`: there are {}", known.join(", ")).into());
+    }
+    let is_wanted = |one: &T| names.is_empty() || names.iter().any(|name| name == name_of(one));
+    Ok(all.into_iter().filter(is_wanted).collect())
+}
+
 /// How long the measurements take.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// For daily use: under three minutes
+    /// For daily use.
     Quick,
-    /// To quote
+    /// To quote.
     Full,
 }

@@ -8,12 +8,13 @@ use crate::client::{Connection, Protocol};
 use crate::contender::{Contender, Job, Place, Running};
 use crate::rounds::Sample;
 
-/// Jobs that emit as fast as they can, one on each connection.
+/// Jobs that emit as fast as they can: on each connection `jobs` of them, one after the other.
 pub(crate) async fn sample(
     contender: Contender,
     place: &Place,
     protocol: Protocol,
     connections: usize,
+    jobs: u64,
     events: u64,
 ) -> Result<Sample> {
     let running = contender.start(place)?;
@@ -28,12 +29,17 @@ pub(crate) async fn sample(
     let meter = running.server.meter()?;
     let mut streams = JoinSet::new();
     for mut client in ready {
-        streams.spawn(async move { client.run(contender, &job).await });
+        streams.spawn(async move {
+            for _ in 0..jobs {
+                client.run(contender, &job).await?;
+            }
+            Ok::<_, crate::Error>(())
+        });
     }
     while let Some(done) = streams.join_next().await {
         done??;
     }
-    let (rate, cpu) = meter.read(events as f64 * connections as f64)?;
+    let (rate, cpu) = meter.read((events * jobs) as f64 * connections as f64)?;
     Ok(vec![("events/s", rate), ("CPU us/event", cpu)])
 }
 
