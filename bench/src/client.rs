@@ -1,4 +1,10 @@
 //! The load client: connections that ask for jobs and count what they stream.
+//!
+//! Here is HTTP, and with it whatever answers a request by a stream of events: jobs, tools of MCP, models. What speaks
+//! another way is below.
+
+pub(crate) mod log;
+pub(crate) mod subscription;
 
 use std::net::SocketAddr;
 
@@ -6,7 +12,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Deserialize;
@@ -81,7 +88,8 @@ impl Connection {
 
     /// Asks for a job; returns where its events are.
     pub(crate) async fn create(&mut self, job: &Bytes) -> Result<Uri> {
-        let answer = self.send(Method::POST, &Uri::from_static("/v1/jobs"), job.clone()).await?;
+        let at = Uri::from_static("/v1/jobs");
+        let answer = self.send(json(Method::POST), &at, job.clone()).await?;
         let body = answer.into_body().collect().await?.to_bytes();
         let created: Created = serde_json::from_slice(&body)
             .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(&body)))?;
@@ -90,8 +98,16 @@ impl Connection {
 
     /// Begins to read a stream of events.
     pub(crate) async fn stream(&mut self, at: &Uri) -> Result<Events> {
-        let answer = self.send(Method::GET, at, Bytes::new()).await?;
-        Ok(Events { body: answer.into_body(), counter: Counter::default() })
+        let answer = self.send(Request::builder(), at, Bytes::new()).await?;
+        Ok(Events::of(answer))
+    }
+
+    /// Asks for what is answered by a stream of events.
+    pub(crate) async fn call(&mut self, at: &'static str, request: &Bytes) -> Result<Events> {
+        // MCP wants to hear both.
+        let head = json(Method::POST).header(ACCEPT, "application/json, text/event-stream");
+        let answer = self.send(head, &Uri::from_static(at), request.clone()).await?;
+        Ok(Events::of(answer))
     }
 
     /// Asks for a job and reads it to its end.
@@ -102,15 +118,17 @@ impl Connection {
 
     /// Gets whatever is there; an answer that isn't a success is an error.
     pub(crate) async fn get(&mut self, at: &'static str) -> Result<Bytes> {
-        let answer = self.send(Method::GET, &Uri::from_static(at), Bytes::new()).await?;
+        let answer = self.send(Request::builder(), &Uri::from_static(at), Bytes::new()).await?;
         Ok(answer.into_body().collect().await?.to_bytes())
     }
 
-    async fn send(&mut self, method: Method, at: &Uri, body: Bytes) -> Result<Response<Incoming>> {
-        let mut request = Request::builder().method(method);
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
+    /// Sends a request, whose method and headers are in `request`; an answer that isn't a success is an error.
+    async fn send(
+        &mut self,
+        request: Builder,
+        at: &Uri,
+        body: Bytes,
+    ) -> Result<Response<Incoming>> {
         let answer = match &mut self.sender {
             Sender::Http1(sender) => {
                 let request = request.uri(at).header(HOST, &self.host);
@@ -130,6 +148,11 @@ impl Connection {
     }
 }
 
+/// The head of a request whose body is JSON.
+fn json(method: Method) -> Builder {
+    Request::builder().method(method).header(CONTENT_TYPE, "application/json")
+}
+
 /// A stream of events that is being read.
 pub(crate) struct Events {
     body: Incoming,
@@ -137,21 +160,30 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Waits for the next part; `false` once there is no more.
-    pub(crate) async fn next(&mut self) -> Result<bool> {
+    fn of(answer: Response<Incoming>) -> Self {
+        Self { body: answer.into_body(), counter: Counter::default() }
+    }
+
+    /// Waits for the next part; `None` once there is no more.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         while let Some(frame) = self.body.frame().await {
             if let Ok(bytes) = frame?.into_data() {
                 self.counter.add(&bytes);
-                return Ok(true);
+                return Ok(Some(bytes));
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// How many events have come so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.counter.events
     }
 
     /// Waits for event `number`, counted from 1.
     pub(crate) async fn reach(&mut self, number: u64) -> Result<()> {
         while self.counter.events < number {
-            if !self.next().await? {
+            if self.next().await?.is_none() {
                 let came = self.counter.events;
                 return Err(format!("the stream ended after {came} events").into());
             }
@@ -161,7 +193,7 @@ impl Events {
 
     /// Reads to the end.
     pub(crate) async fn rest(mut self) -> Result<Counter> {
-        while self.next().await? {}
+        while self.next().await?.is_some() {}
         Ok(self.counter)
     }
 }

@@ -6,17 +6,20 @@
 mod client;
 mod contender;
 mod count;
+mod goals;
+mod plot;
 mod report;
 mod rounds;
 mod server;
 mod suite;
+mod sweep;
 mod work;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -32,12 +35,12 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 /// Measure Skep beside its peers.
 #[derive(Parser)]
 struct Options {
-    /// How much is measured
-    #[arg(value_enum, default_value_t = Size::Quick)]
-    size: Size,
-    /// Only the works whose names these are, such as `stream`, `jobs16`
+    /// What is measured
+    #[arg(value_enum, default_value_t = Suite::Quick)]
+    suite: Suite,
+    /// Only the works whose names these are, such as `stream`, `jobs16`; of the plots `events`, `stored`
     works: Vec<String>,
-    /// How often each contender has its turn [default: 3 in quick, 5 in full]
+    /// How often each contender has its turn [default: 5 in full, else 3]
     #[arg(long)]
     rounds: Option<usize>,
     /// Only these contenders, such as `floor,skep`
@@ -49,12 +52,29 @@ struct Options {
     /// The example of a custom server
     #[arg(long)]
     custom: PathBuf,
-    /// The directory of the peers' programs
+    /// The directory of the programs that were built with this one: the peers, and `many`
     #[arg(long)]
     peers: PathBuf,
+    /// The directory of llama.cpp's bindings for Python
+    #[arg(long)]
+    llama: PathBuf,
+    /// The directory of the models
+    #[arg(long)]
+    models: PathBuf,
     /// Where what is measured goes, and what servers write: on a disk
     #[arg(long)]
     out: PathBuf,
+}
+
+/// What is measured, and how long.
+#[derive(Clone, Copy, ValueEnum)]
+enum Suite {
+    /// The works, for daily use: under three minutes
+    Quick,
+    /// The works, to quote
+    Full,
+    /// What things cost as their number grows, drawn: half an hour
+    Plots,
 }
 
 #[tokio::main]
@@ -78,15 +98,29 @@ async fn measure(options: &Options) -> Result<()> {
         skep: fs::canonicalize(&options.skep)?,
         custom: fs::canonicalize(&options.custom)?,
         peers: fs::canonicalize(&options.peers)?,
+        // They are there only if they were asked for.
+        llama: path::absolute(&options.llama)?,
+        models: path::absolute(&options.models)?,
         scratch: fs::canonicalize(scratch)?,
     };
-    let usual = if options.size == Size::Quick { 3 } else { 5 };
-    let rounds = options.rounds.unwrap_or(usual);
-    let is_wanted =
-        |name: &str| options.works.is_empty() || options.works.iter().any(|work| work == name);
+    match options.suite {
+        Suite::Quick => measure_works(options, &place, Size::Quick, 3).await,
+        Suite::Full => measure_works(options, &place, Size::Full, 5).await,
+        Suite::Plots => measure_sweeps(options, &place, 3).await,
+    }
+}
+
+async fn measure_works(
+    options: &Options,
+    place: &Place,
+    size: Size,
+    usual_rounds: usize,
+) -> Result<()> {
+    let rounds = options.rounds.unwrap_or(usual_rounds);
+    let items = suite::wanted(suite::items(size), &options.works, |item| item.name)?;
     let (mut goals, mut results) = (Vec::new(), Vec::new());
-    for item in suite::items(options.size).into_iter().filter(|item| is_wanted(item.name)) {
-        let figures = take_turns(&item, &place, rounds, &options.only).await?;
+    for item in items {
+        let figures = take_turns(&item, place, rounds, &options.only).await?;
         println!("{}", report::table(&item.title, &figures));
         goals.extend(report::goals(&item, &figures));
         results.push(report::json(item.name, &item.title, &figures));
@@ -117,4 +151,21 @@ async fn take_turns(
         }
     }
     Ok(figures)
+}
+
+/// Draws each sweep once it's measured.
+async fn measure_sweeps(options: &Options, place: &Place, usual_rounds: usize) -> Result<()> {
+    let rounds = options.rounds.unwrap_or(usual_rounds);
+    let out = options.out.join("plots");
+    fs::create_dir_all(&out)?;
+    let mut results = Vec::new();
+    for sweep in suite::wanted(sweep::all(), &options.works, |sweep| sweep.name)? {
+        let curves = sweep.measure(place, rounds).await?;
+        println!("{}", curves.tables());
+        curves.draw(&out)?;
+        results.push(curves.json());
+    }
+    let results = json!({ "rounds": rounds, "sweeps": results });
+    fs::write(out.join("results.json"), serde_json::to_vec_pretty(&results)?)?;
+    Ok(())
 }

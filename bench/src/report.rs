@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::contender::Contender::{Before, Floor};
+use crate::goals::{Bound, Goal};
 use crate::rounds::Figures;
-use crate::suite::{Bound, Goal, Item};
+use crate::suite::Item;
 
 /// The table of one work, as Markdown.
 pub(crate) fn table(title: &str, figures: &Figures) -> String {
@@ -65,11 +66,15 @@ pub(crate) const GOALS: &str = "\n| work | must | aim | measured | |\n|---|--:|-
 
 /// A work's figures, for programs.
 pub(crate) fn json(name: &str, title: &str, figures: &Figures) -> Value {
-    let all: Vec<_> = figures
+    json!({ "work": name, "title": title, "figures": self::figures(figures) })
+}
+
+/// Figures, for programs.
+pub(crate) fn figures(figures: &Figures) -> Value {
+    figures
         .all()
         .map(|(figure, who, spread)| json!({ "figure": figure, "who": who, "spread": spread }))
-        .collect();
-    json!({ "work": name, "title": title, "figures": all })
+        .collect()
 }
 
 /// A number with three digits that mean something.
@@ -93,6 +98,15 @@ pub(crate) fn number(value: f64) -> String {
     grouped + rest
 }
 
+/// A power of ten: what is after the point says nothing there.
+pub(crate) fn power(value: f64) -> String {
+    let text = number(value);
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +122,15 @@ mod tests {
             (-1234.0, "-1,234"),
         ] {
             assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn powers_of_ten_have_no_digits_that_say_nothing() {
+        for (value, text) in
+            [(0.001, "0.001"), (0.1, "0.1"), (1.0, "1"), (10.0, "10"), (1e6, "1,000,000")]
+        {
+            assert_eq!(power(value), text);
         }
     }
 }

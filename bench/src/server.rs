@@ -8,7 +8,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::param::clock_ticks_per_second;
+use nix::time::ClockId;
+use nix::unistd::Pid;
 
 use crate::Result;
 
@@ -52,12 +53,9 @@ impl Server {
 
     /// The processor time that the process has taken so far, of all its threads, seconds.
     fn cpu(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // After the program's name, which may have anything in it, user and system time are the 12th and 13th.
-        let fields = stat.rsplit_once(") ").ok_or("a process without times")?.1;
-        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
-        let ticks = ticks.sum::<std::result::Result<u64, _>>()?;
-        Ok(ticks as f64 / clock_ticks_per_second() as f64)
+        let id = Pid::from_raw(self.child.id().try_into()?);
+        let taken = ClockId::pid_cpu_clock_id(id)?.now()?;
+        Ok(Duration::from(taken).as_secs_f64())
     }
 
     /// The memory that the process has now, bytes.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use crate::Result;
@@ -11,7 +12,7 @@ use crate::contender::{Contender, Job, Place, Running};
 use crate::rounds::Sample;
 
 /// How many events a job emits.
-const EVENTS: u64 = 3;
+pub(crate) const EVENTS: u64 = 3;
 
 /// `count` jobs over so many connections.
 pub(crate) async fn sample(
@@ -21,25 +22,39 @@ pub(crate) async fn sample(
     count: usize,
 ) -> Result<Sample> {
     let running = contender.start(place)?;
-    run(&running, connections, count / 10).await?;
-    run(&running, connections, count).await
+    let requests = requests(contender);
+    run(&running, connections, count / 10, &requests).await?;
+    run(&running, connections, count, &requests).await
 }
 
-/// The same on a server that runs.
-pub(crate) async fn run(running: &Running, connections: usize, count: usize) -> Result<Sample> {
+/// The request for such a job: the same each time.
+pub(crate) fn requests(contender: Contender) -> Arc<[Bytes]> {
+    [contender.job(&Job::of(EVENTS))].into()
+}
+
+/// The same on a server that runs, each of `requests` by turns.
+pub(crate) async fn run(
+    running: &Running,
+    connections: usize,
+    count: usize,
+    requests: &Arc<[Bytes]>,
+) -> Result<Sample> {
     let contender = running.contender;
-    let job = Job::of(EVENTS);
     let ready = Connection::open_many(running.server.address, Protocol::Http1, connections).await?;
     let begun_jobs = Arc::new(AtomicUsize::new(0));
     let meter = running.server.meter()?;
     let mut loops = JoinSet::new();
     for mut connection in ready {
-        let (request, begun_jobs) = (contender.job(&job), begun_jobs.clone());
+        let (requests, begun_jobs) = (requests.clone(), begun_jobs.clone());
         loops.spawn(async move {
-            while begun_jobs.fetch_add(1, Ordering::Relaxed) < count {
-                contender.check(&job, &connection.run(&request).await?)?;
+            loop {
+                let number = begun_jobs.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return Ok::<_, crate::Error>(());
+                }
+                let came = connection.run(&requests[number % requests.len()]).await?;
+                contender.check(&Job::of(EVENTS), &came)?;
             }
-            Ok::<_, crate::Error>(())
         });
     }
     while let Some(done) = loops.join_next().await {
