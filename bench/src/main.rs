@@ -15,6 +15,7 @@ mod suite;
 mod sweep;
 mod work;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{self, PathBuf};
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::contender::Place;
+use crate::contender::{Contender, Place};
 use crate::rounds::Figures;
 use crate::suite::{Item, Size};
 
@@ -43,7 +44,7 @@ struct Options {
     /// How often each contender has its turn [default: 5 in full, else 3]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Only these contenders, such as `floor,skep`
+    /// Only these contenders, such as `floor,skep`; of the plots always all
     #[arg(long, value_delimiter = ',', value_name = "WHO")]
     only: Vec<String>,
     /// The stock build
@@ -117,10 +118,13 @@ async fn measure_works(
     usual_rounds: usize,
 ) -> Result<()> {
     let rounds = options.rounds.unwrap_or(usual_rounds);
-    let items = suite::wanted(suite::items(size), &options.works, |item| item.name)?;
+    let items = suite::wanted("work", suite::items(size), &options.works, |item| item.name)?;
+    let contenders = items.iter().flat_map(|item| item.contenders).copied();
+    let contenders = contenders.collect::<BTreeSet<_>>().into_iter().collect();
+    let contenders = suite::wanted("contender", contenders, &options.only, |one| one.name())?;
     let (mut goals, mut results) = (Vec::new(), Vec::new());
     for item in items {
-        let figures = take_turns(&item, place, rounds, &options.only).await?;
+        let figures = take_turns(&item, place, rounds, &contenders).await?;
         println!("{}", report::table(&item.title, &figures));
         goals.extend(report::goals(&item, &figures));
         results.push(report::json(item.name, &item.title, &figures));
@@ -138,12 +142,11 @@ async fn take_turns(
     item: &Item,
     place: &Place,
     rounds: usize,
-    only: &[String],
+    contenders: &[Contender],
 ) -> Result<Figures> {
-    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
     let mut figures = Figures::default();
     for round in 1..=rounds {
-        for contender in item.contenders.iter().filter(|one| is_wanted(one.name())) {
+        for contender in item.contenders.iter().filter(|one| contenders.contains(one)) {
             eprintln!("  {} {round}/{rounds}: {}", item.name, contender.name());
             let sample = item.work.sample(*contender, place).await;
             let sample = sample.map_err(|error| format!("{}: {error}", contender.name()))?;
@@ -159,7 +162,7 @@ async fn measure_sweeps(options: &Options, place: &Place, usual_rounds: usize) -
     let out = options.out.join("plots");
     fs::create_dir_all(&out)?;
     let mut results = Vec::new();
-    for sweep in suite::wanted(sweep::all(), &options.works, |sweep| sweep.name)? {
+    for sweep in suite::wanted("plot", sweep::all(), &options.works, |sweep| sweep.name)? {
         let curves = sweep.measure(place, rounds).await?;
         println!("{}", curves.tables());
         curves.draw(&out)?;

@@ -224,13 +224,14 @@ const KEEPERS: &[Contender] =
 /// # Errors
 /// If there's none of a name.
 pub(crate) fn wanted<T>(
+    what: &str,
     all: Vec<T>,
     names: &[String],
     name_of: impl Fn(&T) -> &'static str,
 ) -> Result<Vec<T>> {
     if let Some(name) = names.iter().find(|name| all.iter().all(|one| name_of(one) != **name)) {
         let known: Vec<_> = all.iter().map(name_of).collect();
-        return Err(format!("no work `{name}`: there are {}", known.join(", ")).into());
+        return Err(format!("no {what} `{name}`: there are {}", known.join(", ")).into());
     }
     let is_wanted = |one: &T| names.is_empty() || names.iter().any(|name| name == name_of(one));
     Ok(all.into_iter().filter(is_wanted).collect())
