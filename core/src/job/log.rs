@@ -413,13 +413,17 @@ impl State {
         if self.tail.is_empty() {
             return;
         }
-        let bytes = Bytes::from(std::mem::take(&mut self.tail));
+        let mut bytes = std::mem::take(&mut self.tail);
+        // What is kept for long takes no more than it has to.
+        if bytes.capacity() > 2 * bytes.len() {
+            bytes.shrink_to_fit();
+        }
         self.expected = bytes.len().next_power_of_two().min(SEGMENT_SIZE);
         let segment = Segment {
             first: self.tail_first,
             last: self.next - 1,
             offset: self.tail_offset,
-            bytes,
+            bytes: bytes.into(),
         };
         self.tail_first = self.next;
         self.tail_offset += segment.bytes.len() as u64;

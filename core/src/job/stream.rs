@@ -165,7 +165,7 @@ impl Stream for EventStream {
                 Some(Ok(bytes)) => {
                     self.ready.extend(frames(&bytes).map(|(id, frame)| {
                         Event::parse(id, frame).ok_or(StoreError::Unreadable(id))
-                    }))
+                    }));
                 }
                 Some(Err(error)) => self.ready.push_back(Err(error)),
                 None => self.reader = None,
