@@ -323,6 +323,12 @@ impl Router {
         self.inner.store.is_durable()
     }
 
+    /// What has the jobs' logs stored in time, if the store outlives the process: else nothing is won by
+    /// that.
+    fn flusher(&self) -> Option<Arc<Flusher>> {
+        self.is_durable().then(|| self.inner.flusher.clone())
+    }
+
     /// A reader of a live job, from its first event.
     pub(crate) fn reader_of(&self, job: &Job) -> FrameReader {
         self.reader(job.id, Source::Live(job.log.clone()), Position::START)

@@ -2,8 +2,8 @@
 //!
 //! Events are written once, as frames, into a growing *tail*. A tail that has reached
 //! [`SEGMENT_SIZE`] is frozen into a [`Segment`], which readers share without copying; once the
-//! store has it, it leaves memory, and a reader that is behind gets it from the store. The
-//! [`Flusher`] has a tail frozen too that has waited for a while, however small.
+//! store has it, it leaves memory, and a reader that is behind gets it from the store. Where the
+//! store is durable, the [`Flusher`] has a tail frozen too that has waited for a while, however small.
 //!
 //! Readers see events before the store has them. After a crash those are gone, and their ids must
 //! not come again: a log never has more than [`MAX_UNSTORED_EVENTS`] that aren't stored, and a log
@@ -44,7 +44,8 @@ pub(crate) struct Log {
     pending: Notify,
     /// A segment has been stored, or the log closed: emitters that waited have to look.
     stored: Notify,
-    flusher: Arc<Flusher>,
+    /// `None` if the store is no safer a place than this one.
+    flusher: Option<Arc<Flusher>>,
     max_bytes: u64,
     #[cfg(feature = "testing")]
     pub(crate) hold: crate::testing::Hold,
@@ -108,7 +109,7 @@ pub(crate) enum Read {
 
 impl Log {
     /// An empty log that takes `max_bytes` at most from handlers.
-    pub(crate) fn new(max_bytes: u64, flusher: Arc<Flusher>) -> Self {
+    pub(crate) fn new(max_bytes: u64, flusher: Option<Arc<Flusher>>) -> Self {
         Self::from(0, 0, 1, max_bytes, flusher)
     }
 
@@ -117,13 +118,24 @@ impl Log {
     /// `life` is larger than in any process before this one that added other events than this one
     /// does. Several of them may have found the same `end`: those that died before the store had
     /// anything of theirs.
-    pub(crate) fn resume(end: Position, life: u32, max_bytes: u64, flusher: Arc<Flusher>) -> Self {
+    pub(crate) fn resume(
+        end: Position,
+        life: u32,
+        max_bytes: u64,
+        flusher: Option<Arc<Flusher>>,
+    ) -> Self {
         let offset = end.offset.unwrap_or_default();
         let next = end.event + u64::from(life) * MAX_UNSTORED_EVENTS + 1;
         Self::from(end.event, offset, next, max_bytes, flusher)
     }
 
-    fn from(stored: u64, offset: u64, next: u64, max_bytes: u64, flusher: Arc<Flusher>) -> Self {
+    fn from(
+        stored: u64,
+        offset: u64,
+        next: u64,
+        max_bytes: u64,
+        flusher: Option<Arc<Flusher>>,
+    ) -> Self {
         Self {
             state: Mutex::new(State {
                 unstored: VecDeque::new(),
@@ -202,8 +214,8 @@ impl Log {
         if has_frozen {
             self.pending.notify_one();
         }
-        if is_news {
-            self.flusher.note(self);
+        if is_news && let Some(flusher) = &self.flusher {
+            flusher.note(self);
         }
         for (_, waker) in waiting {
             waker.wake();

@@ -75,7 +75,7 @@ impl Router {
             _ => JobState::Scheduled,
         };
         record.started_at = is_begun.then_some(record.created_at);
-        let log = Log::new(self.inner.config.max_log.as_u64(), self.inner.flusher.clone());
+        let log = Log::new(self.inner.config.max_log.as_u64(), self.flusher());
         #[cfg(feature = "testing")]
         log.hold.set(request.hold_at);
         let job = Arc::new(Job::new(record, operation, parent, log));

@@ -78,8 +78,7 @@ impl Router {
             record.attempt += 1;
             record.state = JobState::Queued;
         }
-        let log =
-            Log::resume(log, life, self.inner.config.max_log.as_u64(), self.inner.flusher.clone());
+        let log = Log::resume(log, life, self.inner.config.max_log.as_u64(), self.flusher());
         let job = Arc::new(Job::new(record, operation, None, log));
         self.lock().jobs.insert(job.id, job.clone());
         let router = self.clone();

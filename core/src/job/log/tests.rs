@@ -16,12 +16,12 @@ async fn read(log: &Log, position: Position) -> Read {
 const ONE: &[u8] = b"data: 1\n\n";
 
 fn new_log(max_bytes: u64) -> Arc<Log> {
-    Arc::new(Log::new(max_bytes, Arc::default()))
+    Arc::new(Log::new(max_bytes, None))
 }
 
 /// A log that goes on behind `end`.
 fn resumed(end: Position, life: u32) -> Arc<Log> {
-    Arc::new(Log::resume(end, life, u64::MAX, Arc::default()))
+    Arc::new(Log::resume(end, life, u64::MAX, None))
 }
 
 /// The frozen segment that the store is to get next.
@@ -176,7 +176,7 @@ async fn what_settles_is_stored() {
 #[tokio::test(start_paused = true)]
 async fn a_small_tail_is_stored_soon() {
     let flusher = Arc::new(Flusher::default());
-    let log = Arc::new(Log::new(u64::MAX, flusher.clone()));
+    let log = Arc::new(Log::new(u64::MAX, Some(flusher.clone())));
     tokio::spawn(flusher.run());
     log.open(1);
     log.push(1, ONE).unwrap();
