@@ -122,7 +122,7 @@ pub struct JobCounts {
 
 impl Router {
     /// Accepts a job. It runs at once, or when its first reader comes
-    /// ([`Start::OnStream`]); it goes on whether anyone reads it or not.
+    /// ([`Start::OnStream`](crate::job::Start::OnStream)); it goes on whether anyone reads it or not.
     ///
     /// A request with an idempotency key that was accepted before is answered with that request's
     /// job, as it stands.
