@@ -51,6 +51,8 @@ pub(crate) struct Place {
 pub(crate) enum Contender {
     /// hyper alone, which keeps nothing: the limit.
     Floor,
+    /// The same, which writes each event when it's asked for.
+    Writing,
     /// axum's `Sse` over a channel, with a map of jobs: what one would write without Skep.
     Before,
     /// dropshot, with the same map.
@@ -95,6 +97,7 @@ impl Contender {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Writing => "writing floor",
             Self::Before => "before",
             Self::Dropshot => "dropshot",
             Self::Jsonrpsee => "jsonrpsee",
@@ -134,6 +137,9 @@ impl Contender {
                 };
                 command.arg(mode).arg(home.join("data"));
             }
+            Self::Writing => {
+                command.arg("writing");
+            }
             Self::LlamaCpp(model) => {
                 command.arg(LLAMA).arg(model.path(place)).env("PYTHONPATH", &place.llama);
             }
@@ -154,6 +160,7 @@ impl Contender {
             Self::Floor | Self::Before | Self::Dropshot | Self::Jsonrpsee | Self::Rmcp => {
                 place.peers.join(self.name())
             }
+            Self::Writing => place.peers.join("floor"),
             Self::DurableStreams(_) => place.peers.join("durable_streams"),
             Self::LlamaCpp(_) => "python3".into(),
             Self::Memory | Self::Sqlite => place.skep.clone(),

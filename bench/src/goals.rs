@@ -1,7 +1,8 @@
 //! What must come out of the works.
 
-use crate::contender::Contender::{self, Before, Custom, Floor, Memory, Sqlite};
+use crate::contender::Contender::{self, Before, Custom, Floor, LlamaCpp, Memory, Sqlite};
 use crate::goals::Bound::{AtLeast, AtMost};
+use crate::work::tokens::Model;
 
 /// What a figure of one contender must come to, as a part of another's or by itself.
 pub(crate) struct Goal {
@@ -82,3 +83,12 @@ pub(crate) const START: &[Goal] = &[
     alone("MB", Sqlite, AtMost(40.0), 25.0),
     alone("MB", Custom, AtMost(12.0), 6.0),
 ];
+
+pub(crate) const TOKENS_SMOLLM2: &[Goal] = &[tokens(Model::Smollm2)];
+
+pub(crate) const TOKENS_GEMMA3: &[Goal] = &[tokens(Model::Gemma3)];
+
+/// Through the whole of Skep, beside llama.cpp on the same file and threads.
+const fn tokens(model: Model) -> Goal {
+    goal("tokens/s, first to last", Memory, LlamaCpp(model), AtLeast(0.7), 1.0)
+}

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::client::Protocol;
 use crate::contender::Contender::{
     self, Before, Custom, Dropshot, DurableStreams, Floor, Jsonrpsee, LlamaCpp, Memory, Rmcp,
-    Sqlite,
+    Sqlite, Writing,
 };
 use crate::contender::{Mode, Place};
 use crate::goals::{self, Goal};
@@ -87,7 +87,7 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
                 connections: 4,
                 events: events(500_000, 2_500_000),
             },
-            contenders: &[Floor, Before, Memory, Sqlite, Dropshot, Jsonrpsee, Rmcp],
+            contenders: &[Floor, Writing, Before, Memory, Sqlite, Dropshot, Jsonrpsee, Rmcp],
             goals: goals::STREAM,
         },
         Item {
@@ -197,20 +197,27 @@ fn stores(size: Size) -> [Item; 3] {
 
 /// Models, which have to be there and take their time: only in the size to quote.
 fn models() -> [Item; 2] {
-    let item = |name, model, title: &str, contenders| Item {
+    let item = |name, model, title: &str, contenders, goals| Item {
         name,
         title: format!("{title}, 128 tokens, greedy, a thread a core"),
         work: Work::Tokens { model, tokens: 128 },
         contenders,
-        goals: &[],
+        goals,
     };
     [
-        item("tokens", Model::Smollm2, "SmolLM2 135M, Q4_1", &[Memory, LlamaCpp(Model::Smollm2)]),
+        item(
+            "tokens",
+            Model::Smollm2,
+            "SmolLM2 135M, Q4_1",
+            &[Memory, LlamaCpp(Model::Smollm2)],
+            goals::TOKENS_SMOLLM2,
+        ),
         item(
             "tokens-gemma",
             Model::Gemma3,
             "Gemma 3 270M, Q4_K_M",
             &[Memory, LlamaCpp(Model::Gemma3)],
+            goals::TOKENS_GEMMA3,
         ),
     ]
 }
@@ -244,4 +251,21 @@ pub(crate) enum Size {
     Quick,
     /// To quote.
     Full,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_work_that_does_not_exist_is_named_beside_those_that_do() {
+        let names = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            wanted("work", vec!["stream", "jobs16", "idle"], &names, |name| name)
+        };
+        assert_eq!(names(&[]).unwrap(), ["stream", "jobs16", "idle"]);
+        assert_eq!(names(&["idle", "stream"]).unwrap(), ["stream", "idle"]);
+        let error = names(&["idle", "jobs"]).unwrap_err();
+        assert_eq!(error.to_string(), "no work `jobs`: there are stream, jobs16, idle");
+    }
 }

@@ -21,8 +21,8 @@ pub(crate) struct Events {
     reader: FrameReader,
     /// Cancels the job when the client goes away.
     _owner: Option<CancelOnDrop>,
-    /// When the client was last sent something.
-    spoke: Instant,
+    /// Since when there has been nothing to send; `None` while there is.
+    silent: Option<Instant>,
     /// There's one once the stream has had to wait. It isn't set anew for each event, but looks again
     /// when it's over.
     timer: Option<Pin<Box<Sleep>>>,
@@ -30,13 +30,14 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn new(reader: FrameReader, owner: Option<CancelOnDrop>) -> Self {
-        Self { reader, _owner: owner, spoke: Instant::now(), timer: None }
+        Self { reader, _owner: owner, silent: None, timer: None }
     }
 
     /// Waits until the stream has been silent for too long.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Not since something was sent: a client that takes its time isn't waiting for anything.
+        let due = *self.silent.get_or_insert_with(Instant::now) + KEEP_ALIVE;
         loop {
-            let due = self.spoke + KEEP_ALIVE;
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             ready!(timer.as_mut().poll(cx));
             if timer.deadline() >= due {
@@ -58,7 +59,43 @@ impl Stream for Events {
                 Some(Ok(Bytes::from_static(COMMENT)))
             }
         };
-        self.spoke = Instant::now();
+        self.silent = None;
         Poll::Ready(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::StreamExt;
+    use serde_json::json;
+    use skep::plugin::Linked;
+    use skep::store::MemoryStore;
+    use skep::{Config, JobRequest, Router};
+    use skep_system as _;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_waits_says_so_and_a_slow_client_is_told_nothing() {
+        let store = Arc::new(MemoryStore::new(1 << 20));
+        let router = Router::start(Config::default(), Linked::all(), store).await.unwrap();
+        let input = json!({ "value": 1, "count": 2, "interval_us": 40_000_000 });
+        let job = router.create_job(JobRequest::new("echo", input)).await.unwrap();
+        let reader = router.execute_job(job.id, 0).await.unwrap().into_frames();
+        let mut events = Events::new(reader, None);
+        let mut text = String::new();
+        while !text.contains("id: 2") {
+            text += std::str::from_utf8(&events.next().await.unwrap().unwrap()).unwrap();
+        }
+        assert!(!text.contains(": keep-alive"));
+        sleep(Duration::from_secs(20)).await;
+        let asked = Instant::now();
+        assert_eq!(events.next().await.unwrap().unwrap(), COMMENT);
+        assert_eq!(asked.elapsed(), KEEP_ALIVE);
+        let next = events.next().await.unwrap().unwrap();
+        assert!(next.starts_with(b"id: 3\n"), "{next:?}");
     }
 }

@@ -4,8 +4,12 @@
 //! about 40 KB, made at the start for the token that the load client sends. It counts nothing either: ids go from 1 to
 //! the end of the chunk, and from 1 again. So there are no jobs that don't exist, no second thoughts about a request,
 //! no replay, no limits; whatever does more than this has to cost something.
+//!
+//! `floor writing` writes each event when it's asked for, its id and its value as JSON: what the bytes cost that a
+//! server has to say.
 
 use std::convert::Infallible;
+use std::env;
 use std::error::Error;
 use std::pin::Pin;
 use std::str::FromStr;
@@ -101,9 +105,32 @@ static CHUNK: LazyLock<(Bytes, Vec<usize>)> = LazyLock::new(|| {
     (text.into(), ends)
 });
 
+/// The token that the load client sends.
+const VALUE: &str = "0123456789";
+
+/// Whether events are written anew.
+static IS_WRITING: LazyLock<bool> =
+    LazyLock::new(|| env::args().nth(1).is_some_and(|argument| argument == "writing"));
+
+/// So many events, the first of this id.
+fn written(first: u64, count: u64) -> Bytes {
+    let mut frames = Vec::with_capacity(48_000);
+    let mut digits = itoa::Buffer::new();
+    for id in first..first + count {
+        frames.extend_from_slice(b"id: ");
+        frames.extend_from_slice(digits.format(id).as_bytes());
+        frames.extend_from_slice(b"\ndata: ");
+        serde_json::to_writer(&mut frames, VALUE).expect("a text is JSON, and a vector takes it");
+        frames.extend_from_slice(b"\n\n");
+    }
+    frames.into()
+}
+
 /// The events of a job: `left` of them.
 struct Events {
     left: u64,
+    /// How many have gone out.
+    sent: u64,
     /// Where the next one is in the chunk. It's the first if events go out by the chunk.
     next: usize,
     interval: Option<Interval>,
@@ -116,7 +143,7 @@ impl FromStr for Events {
         let id = path.strip_prefix("/v1/jobs/").and_then(|path| path.strip_suffix("/stream"));
         let (count, microseconds) = id.and_then(|id| id.split_once('-')).ok_or("another path")?;
         let interval = interval(microseconds.parse()?);
-        Ok(Self { left: count.parse()?, next: 0, interval })
+        Ok(Self { left: count.parse()?, sent: 0, next: 0, interval })
     }
 }
 
@@ -140,7 +167,12 @@ impl Body for Events {
             }
             None => usize::try_from(self.left).map_or(ends.len(), |left| left.min(ends.len())),
         };
+        let first = self.sent + 1;
         self.left -= count as u64;
+        self.sent += count as u64;
+        if *IS_WRITING {
+            return Poll::Ready(Some(Ok(Frame::data(written(first, count as u64)))));
+        }
         self.next = (from + count) % ends.len();
         let start = from.checked_sub(1).map_or(0, |before| ends[before]);
         Poll::Ready(Some(Ok(Frame::data(chunk.slice(start..ends[from + count - 1])))))
