@@ -72,18 +72,25 @@ mod tests {
     use serde_json::json;
     use skep::plugin::Linked;
     use skep::store::MemoryStore;
-    use skep::{Config, JobRequest, Router};
-    use skep_system as _;
+    use skep::{Config, JobContext, JobRequest, Router};
     use tokio::time::sleep;
 
     use super::*;
+
+    /// Emit two events, with a long pause between them.
+    #[skep::operation]
+    async fn emit_slowly(job: &JobContext) -> skep::Result<()> {
+        job.emit(&1).await?;
+        sleep(Duration::from_secs(40)).await;
+        job.emit(&2).await
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_waits_says_so_and_a_slow_client_is_told_nothing() {
         let store = Arc::new(MemoryStore::new(1 << 20));
         let router = Router::start(Config::default(), Linked::all(), store).await.unwrap();
-        let input = json!({ "value": 1, "count": 2, "interval_us": 40_000_000 });
-        let job = router.create_job(JobRequest::new("echo", input)).await.unwrap();
+        let request = JobRequest::new("emit_slowly", json!({}));
+        let job = router.create_job(request).await.unwrap();
         let reader = router.execute_job(job.id, 0).await.unwrap().into_frames();
         let mut events = Events::new(reader, None);
         let mut text = String::new();
