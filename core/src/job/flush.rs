@@ -2,7 +2,7 @@
 //!
 //! One clock for all jobs: a timer of its own costs as much as all else that a short job does.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -26,7 +26,7 @@ impl Flusher {
     /// Has `log` flushed within [`FLUSH_AFTER`].
     pub(super) fn note(&self, log: &Arc<Log>) {
         let is_first = {
-            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut noted = self.lock();
             noted.push(Arc::downgrade(log));
             noted.len() == 1
         };
@@ -35,15 +35,17 @@ impl Flusher {
         }
     }
 
+    /// Nothing that may panic is done under the lock.
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Log>>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Flushes for as long as it's polled.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             self.first.notified().await;
             sleep(FLUSH_AFTER).await;
-            let noted = {
-                let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-                std::mem::take(&mut *noted)
-            };
+            let noted = std::mem::take(&mut *self.lock());
             for log in noted.iter().filter_map(Weak::upgrade) {
                 log.flush();
             }

@@ -66,8 +66,6 @@ struct State {
     next: u64,
     /// The id of the last event that the store has and memory doesn't; 0 if there is none.
     stored: u64,
-    /// Where what the store doesn't have begins: the first such event's id, and its offset.
-    unstored_from: (u64, u64),
     phase: Phase,
     /// The flusher has been told of it, and will come.
     is_noted: bool,
@@ -145,7 +143,6 @@ impl Log {
                 tail_offset: offset,
                 next,
                 stored,
-                unstored_from: (next, offset),
                 phase: Phase::Closed,
                 is_noted: false,
                 waiting: Vec::new(),
@@ -305,9 +302,6 @@ impl Log {
         let last = state.unstored.drain(..count).next_back();
         if let Some(last) = last {
             state.stored = last.last;
-            let tail = (state.tail_first, state.tail_offset);
-            state.unstored_from =
-                state.unstored.front().map_or(tail, |first| (first.first, first.offset));
         }
         drop(state);
         self.stored.notify_waiters();
@@ -415,7 +409,9 @@ impl Log {
 impl State {
     /// Whether the store has to catch up before there's room for more.
     fn is_behind(&self) -> bool {
-        let (first, offset) = self.unstored_from;
+        let tail = (self.tail_first, self.tail_offset);
+        let (first, offset) =
+            self.unstored.front().map_or(tail, |oldest| (oldest.first, oldest.offset));
         matches!(self.phase, Phase::Open(_))
             && (self.tail_offset - offset >= MAX_UNSTORED
                 || self.next - first >= MAX_UNSTORED_EVENTS - ENGINE_EVENTS)

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use http_body_util::Full;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -20,7 +20,6 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of an answer.
 pub(crate) enum Body {
     Whole(Full<Bytes>),
-    Events(Box<Events>),
     Stream(BoxStream<'static, Result<Bytes, BoxError>>),
 }
 
@@ -34,9 +33,6 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
             Self::Whole(whole) => Pin::new(whole).poll_frame(cx).map_err(|never| match never {}),
-            Self::Events(events) => events
-                .poll_next_unpin(cx)
-                .map(|next| next.map(|bytes| bytes.map(Frame::data).map_err(Into::into))),
             Self::Stream(stream) => {
                 stream.poll_next_unpin(cx).map(|next| next.map(|bytes| bytes.map(Frame::data)))
             }
@@ -46,14 +42,14 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(whole) => whole.is_end_stream(),
-            Self::Events(_) | Self::Stream(_) => false,
+            Self::Stream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(whole) => whole.size_hint(),
-            Self::Events(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) => SizeHint::default(),
         }
     }
 }
@@ -116,7 +112,7 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 
 /// A job's events.
 pub(crate) fn events(events: Events) -> Response<Body> {
-    let body = Body::Events(Box::new(events));
+    let body = Body::Stream(events.map_err(Into::into).boxed());
     let mut response = with_type(StatusCode::OK, body, "text/event-stream");
     // nginx would gather the events otherwise.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
