@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::Result;
+use crate::client::{Connection, Protocol};
 use crate::count::Counter;
 use crate::server::Server;
 use crate::work::tokens::Model;
@@ -267,6 +268,11 @@ impl Job {
 }
 
 impl Running {
+    /// A connection to it, of HTTP/1.1.
+    pub(crate) async fn connect(&self) -> Result<Connection> {
+        Connection::open(self.server.address, Protocol::Http1).await
+    }
+
     /// Kills the server and starts it again with all that it has on its disk.
     pub(crate) fn restart(self, place: &Place) -> Result<Self> {
         let Self { server, contender, home } = self;

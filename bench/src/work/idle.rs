@@ -1,7 +1,6 @@
 //! What a stream takes in memory while nothing happens.
 
 use crate::Result;
-use crate::client::{Connection, Protocol};
 use crate::contender::{Contender, Job, Place};
 use crate::rounds::Sample;
 
@@ -18,12 +17,12 @@ pub(crate) async fn sample(
     let running = contender.start(place)?;
     let readers = if jobs == Jobs::One { streams } else { 1 };
     let request = contender.job(&Job { events: 2, interval_us: HOUR_US, readers });
-    let mut connection = Connection::open(running.server.address, Protocol::Http1).await?;
+    let mut connection = running.connect().await?;
     let first = connection.create(&request).await?;
     let before = running.server.memory()?;
     let mut open = Vec::with_capacity(streams);
     for _ in 0..streams {
-        let mut connection = Connection::open(running.server.address, Protocol::Http1).await?;
+        let mut connection = running.connect().await?;
         let at = match jobs {
             Jobs::One => first.clone(),
             Jobs::Each => connection.create(&request).await?,

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::Result;
-use crate::client::{Connection, Events, Protocol};
+use crate::client::{Connection, Events};
 use crate::contender::{Contender, Job, Place};
 use crate::rounds::Sample;
 
@@ -30,7 +30,7 @@ pub(crate) async fn sample(contender: Contender, place: &Place, jobs: u64) -> Re
     let came = Arc::new(AtomicU64::new(0));
     let mut readers = JoinSet::new();
     for _ in 0..jobs {
-        let mut connection = Connection::open(running.server.address, Protocol::Http1).await?;
+        let mut connection = running.connect().await?;
         let at = connection.create(&request).await?;
         let mut events = connection.stream(&at).await?;
         events.reach(1).await?;

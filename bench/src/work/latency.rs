@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::Result;
-use crate::client::{Connection, Protocol};
 use crate::contender::{Contender, Job, Place};
 use crate::rounds::Sample;
 
@@ -15,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// One job after the other on one connection.
 pub(crate) async fn sample(contender: Contender, place: &Place, jobs: usize) -> Result<Sample> {
     let running = contender.start(place)?;
-    let mut connection = Connection::open(running.server.address, Protocol::Http1).await?;
+    let mut connection = running.connect().await?;
     let job = contender.job(&Job::of(1));
     for _ in 0..jobs / 10 {
         connection.run(&job).await?;

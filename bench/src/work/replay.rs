@@ -4,8 +4,7 @@ use serde_json::json;
 
 use crate::Result;
 use crate::client::log::Log;
-use crate::client::{Connection, Protocol};
-use crate::contender::{Contender, Job, Place, Running, TOKEN};
+use crate::contender::{Contender, Job, Place, TOKEN};
 use crate::rounds::Sample;
 use crate::server::Meter;
 
@@ -18,12 +17,12 @@ pub(crate) async fn sample(
 ) -> Result<Sample> {
     let mut running = contender.start(place)?;
     let job = Job::of(events);
-    let mut connection = connect(&running).await?;
+    let mut connection = running.connect().await?;
     let at = connection.create(&contender.job(&job)).await?;
     if contender.is_durable() {
         connection.stream(&at).await?.rest().await?;
         running = running.restart(place)?;
-        connection = connect(&running).await?;
+        connection = running.connect().await?;
     }
     let meter = running.server.meter()?;
     for _ in 0..readings {
@@ -44,7 +43,7 @@ pub(crate) async fn sample_log(
 ) -> Result<Sample> {
     let name = "replay";
     let mut running = contender.start(place)?;
-    let mut log = Log::create(connect(&running).await?, name).await?;
+    let mut log = Log::create(running.connect().await?, name).await?;
     let mut written = 0;
     while written < events {
         let batch: Vec<_> = (written..events.min(written + BATCH)).map(|_| TOKEN).collect();
@@ -53,7 +52,7 @@ pub(crate) async fn sample_log(
     }
     if contender.is_durable() {
         running = running.restart(place)?;
-        log = Log::open(connect(&running).await?, name)?;
+        log = Log::open(running.connect().await?, name)?;
     }
     let meter = running.server.meter()?;
     for _ in 0..readings {
@@ -65,8 +64,4 @@ pub(crate) async fn sample_log(
 fn figures(meter: &Meter<'_>, events: u64) -> Result<Sample> {
     let (rate, cpu) = meter.read(events as f64)?;
     Ok(vec![("events/s", rate), ("CPU us/event", cpu)])
-}
-
-async fn connect(running: &Running) -> Result<Connection> {
-    Connection::open(running.server.address, Protocol::Http1).await
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::time::Instant;
 
 use crate::Result;
-use crate::client::{Connection, Protocol};
 use crate::contender::{Contender, Place};
 use crate::rounds::Sample;
 
@@ -13,7 +12,7 @@ pub(crate) async fn sample(contender: Contender, place: &Place) -> Result<Sample
     let size = fs::metadata(contender.program(place))?.len();
     let begun = Instant::now();
     let running = contender.start(place)?;
-    let mut connection = Connection::open(running.server.address, Protocol::Http1).await?;
+    let mut connection = running.connect().await?;
     connection.get("/health").await?;
     let took = begun.elapsed().as_secs_f64() * 1000.0;
     Ok(vec![("ms to 200", took), ("MB", size as f64 / 1e6)])

@@ -1,7 +1,6 @@
 //! What whole jobs and a page of the list of jobs cost, while ever more jobs that have ended are kept.
 
 use crate::Result;
-use crate::client::{Connection, Protocol};
 use crate::contender::{Contender, Place};
 use crate::rounds::Sample;
 use crate::work::jobs;
@@ -24,7 +23,7 @@ pub(crate) async fn samples(
 ) -> Result<Vec<Sample>> {
     let running = contender.start(place)?;
     let requests = jobs::requests(contender);
-    let mut connection = Connection::open(running.server.address, Protocol::Http1).await?;
+    let mut connection = running.connect().await?;
     let first = connection.create(&requests[0]).await?;
     let mut stored = 1;
     let mut samples = Vec::new();
@@ -34,7 +33,7 @@ pub(crate) async fn samples(
         stored = mark;
 
         // The list first: it adds nothing to itself. A connection that was idle while jobs were made is closed.
-        let mut pages = Connection::open(running.server.address, Protocol::Http1).await?;
+        let mut pages = running.connect().await?;
         let meter = running.server.meter()?;
         for _ in 0..PAGES {
             pages.get("/v1/jobs").await?;

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::Result;
-use crate::client::{Connection, Protocol};
 use crate::contender::{Contender, Place, Running};
 use crate::rounds::Sample;
 
@@ -45,7 +44,7 @@ pub(crate) async fn sample(
         "/v1/completions"
     } else {
         let import = json!({ "path": model.path(place), "id": "bench" }).to_string().into();
-        let mut connection = connect(&running).await?;
+        let mut connection = running.connect().await?;
         connection.call("/v1/operations/model_import", &import).await?.rest().await?;
         "/v1/operations/infer"
     };
@@ -76,7 +75,7 @@ async fn generate(
         "model": "bench", "prompt": prompt, "temperature": 0, "seed": 1, "max_tokens": tokens, "stream": true,
     });
     // A connection of its own, as llama.cpp closes it after its answer.
-    let mut connection = connect(running).await?;
+    let mut connection = running.connect().await?;
     let mut events = connection.call(at, &Bytes::from(request.to_string())).await?;
     let (mut pieces, mut came, mut usage) = (Vec::new(), Vec::new(), None);
     while let Some(bytes) = events.next().await? {
@@ -98,10 +97,6 @@ async fn generate(
         return Err(format!("a text of {tokens} tokens took {usage}").into());
     }
     Ok(pieces)
-}
-
-async fn connect(running: &Running) -> Result<Connection> {
-    Connection::open(running.server.address, Protocol::Http1).await
 }
 
 fn data(event: &[u8]) -> Option<Value> {

@@ -185,7 +185,9 @@ mod tests {
         drop(Transaction::begin(&db, &mut logs, &mut live, totals.clone()).unwrap());
         let settled = log_size();
         assert!(settled > before, "nothing is written in its place");
+        live.insert(JobId::from_bytes([0; 16]), LiveJob::default());
         drop(Transaction::begin(&db, &mut logs, &mut live, totals).unwrap());
+        assert!(live.is_empty(), "what was learnt outlives a rollback");
         assert_eq!(log_size(), settled, "what is settled is in doubt again");
     }
 }
