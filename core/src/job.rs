@@ -6,6 +6,7 @@
 mod checkpoint;
 mod context;
 mod event;
+mod first_poll;
 mod flush;
 mod handler;
 mod id;

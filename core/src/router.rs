@@ -24,6 +24,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -72,8 +73,9 @@ struct Inner {
     /// For a job that has to run without others of its kind beside it: see [`Router::alone`].
     alone: Arc<Semaphore>,
     live: Mutex<Live>,
-    /// One task a job.
-    tasks: TaskTracker,
+    /// A token for each job that isn't over here.
+    unfinished: TaskTracker,
+    runtime: Handle,
     /// The server goes down: jobs that may be left to another process are left.
     left: CancellationToken,
     /// Has what waits in the jobs' logs stored.
@@ -357,6 +359,11 @@ impl Router {
         if let Some(job) = self.live(id) {
             job.log.hold.set(None);
         }
+    }
+
+    /// Spawns a task, also where there's no runtime.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.runtime.spawn(task);
     }
 
     /// The operation called `name`, also if it's hidden.

@@ -151,11 +151,14 @@ impl Field {
 /// Appends the frame of event `id`, whose other lines are `body`, as [`write_body`] writes them.
 pub(crate) fn write_frame(out: &mut Vec<u8>, id: u64, body: &[u8]) {
     let mut digits = itoa::Buffer::new();
-    let digits = digits.format(id);
-    out.reserve(b"id: \n".len() + digits.len() + body.len());
-    out.extend_from_slice(b"id: ");
-    out.extend_from_slice(digits.as_bytes());
-    out.push(b'\n');
+    let digits = digits.format(id).as_bytes();
+    // Put together first: three short copies into a vector take as long as all else here.
+    let mut line = *b"id: 18446744073709551615\n";
+    let end = b"id: ".len() + digits.len();
+    line[b"id: ".len()..end].copy_from_slice(digits);
+    line[end] = b'\n';
+    out.reserve(end + 1 + body.len());
+    out.extend_from_slice(&line[..=end]);
     out.extend_from_slice(body);
 }
 

@@ -1,18 +1,20 @@
 //! A handler's run: on which thread, under which watch, and what becomes of a panic.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable, Aborted};
 use serde_json::Value;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
+use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span, error, warn};
 
 use crate::error::OperationError;
@@ -21,6 +23,9 @@ use crate::registry::Operation;
 
 /// A handler that doesn't come back to the runtime for this long blocks its thread.
 const LONG_POLL: Duration = Duration::from_millis(200);
+
+/// How long an aborted handler may take to be dropped before it's taken to block its thread.
+pub(super) const ABORT_GRACE: Duration = Duration::from_millis(250);
 
 /// What became of a handler.
 pub(crate) enum Handled {
@@ -32,29 +37,48 @@ pub(crate) enum Handled {
     Lost,
 }
 
-/// A handler that runs.
-pub(crate) struct Running {
-    abort: AbortHandle,
-    done: oneshot::Receiver<Handled>,
+/// A handler's run of an operation, which hasn't ended.
+pub(crate) struct Work {
+    future: Instrumented<Timed>,
+    operation: Arc<Operation>,
 }
 
-impl Running {
-    /// Starts `work`, a run of `operation`.
-    ///
-    /// Only an operation that has proved to come back to the runtime promptly runs on the runtime's
-    /// threads. They are as few as the machine has cores: a few jobs that block them would stop
-    /// every other job.
-    pub(crate) fn start(
+impl Work {
+    /// What `work`, a run of `operation`, logs is logged in `span`.
+    pub(crate) fn new(
         operation: &Arc<Operation>,
         span: Span,
         work: impl Future<Output = Result<Value, OperationError>> + Send + 'static,
     ) -> Self {
+        let timed = Timed { work: Box::pin(work), operation: operation.clone() };
+        Self { future: timed.instrument(span), operation: operation.clone() }
+    }
+
+    /// Polls it once, on this thread. If it's not done by that it's given back, to be
+    /// [started](Self::start): nobody is told when it wants to be polled again.
+    pub(crate) fn poll_once(self) -> Result<Handled, Self> {
+        let Self { mut future, operation } = self;
+        let mut cx = Context::from_waker(Waker::noop());
+        match catch_unwind(AssertUnwindSafe(|| future.poll_unpin(&mut cx))) {
+            Ok(Poll::Pending) => Err(Self { future, operation }),
+            Ok(Poll::Ready(result)) => Ok(dropped(future, Handled::Returned(result))),
+            Err(panic) => Ok(dropped(future, Handled::Panicked(message(panic)))),
+        }
+    }
+
+    /// Has it run in a task of its own.
+    ///
+    /// Only an operation that has proved to come back to the runtime promptly runs on the runtime's
+    /// threads. They are as few as the machine has cores: a few jobs that block them would stop
+    /// every other job.
+    pub(crate) fn start(self) -> Running {
+        let Self { future, operation } = self;
         let (abort, registration) = AbortHandle::new_pair();
         let (tell, done) = oneshot::channel();
-        let work = Timed { work: Box::pin(work), operation: operation.clone() };
         let task = async move {
             // The handler is dropped before its end is told: its guards have run by then.
-            let handled = AssertUnwindSafe(Abortable::new(work, registration)).catch_unwind().await;
+            let handled =
+                AssertUnwindSafe(Abortable::new(future, registration)).catch_unwind().await;
             let handled = match handled {
                 Ok(Ok(result)) => Handled::Returned(result),
                 Ok(Err(Aborted)) => Handled::Aborted,
@@ -62,8 +86,7 @@ impl Running {
             };
             // A job that left its handler behind doesn't listen any more.
             let _ = tell.send(handled);
-        }
-        .instrument(span);
+        };
         let runtime = Handle::current();
         if operation.is_prompt() || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
             runtime.spawn(task);
@@ -75,9 +98,25 @@ impl Running {
                 error!(operation = %operation.name, "no thread for an operation: {error}");
             }
         }
-        Self { abort, done }
+        Running { abort, done }
     }
+}
 
+/// What became of a handler whose future is dropped now: that's the author's code too.
+fn dropped(future: Instrumented<Timed>, handled: Handled) -> Handled {
+    match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+        Ok(()) => handled,
+        Err(_) => Handled::Lost,
+    }
+}
+
+/// A handler that runs in a task of its own.
+pub(crate) struct Running {
+    abort: AbortHandle,
+    done: oneshot::Receiver<Handled>,
+}
+
+impl Running {
     /// Waits until the handler has returned, in one way or another. Cancel-safe.
     pub(crate) async fn done(&mut self) -> Handled {
         (&mut self.done).await.unwrap_or(Handled::Lost)
@@ -98,15 +137,15 @@ pub(super) fn message(panic: Box<dyn Any + Send>) -> String {
 }
 
 /// A handler's future under a stop-watch, which tells whether the operation keeps its thread.
-struct Timed<F> {
-    work: Pin<Box<F>>,
+struct Timed {
+    work: BoxFuture<'static, Result<Value, OperationError>>,
     operation: Arc<Operation>,
 }
 
-impl<F: Future> Future for Timed<F> {
-    type Output = F::Output;
+impl Future for Timed {
+    type Output = Result<Value, OperationError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let begun = Instant::now();
         let polled = stint::run(begun, || self.work.as_mut().poll(cx));
         let took = begun.elapsed();

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::job::event::{Field, LogLevel, LogLine, write_body};
+use crate::job::first_poll::FirstPoll;
 use crate::job::log::Log;
 use crate::job::{Attempt, Caller, JobId, JobRecord, JobState, JobSummary};
 use crate::problem::{Code, Problem};
@@ -25,6 +26,7 @@ pub(crate) struct Job {
     /// Fires when the job is to stop; `stop` has the reason.
     pub(crate) cancel: CancellationToken,
     stop: OnceLock<Stop>,
+    pub(super) first_poll: FirstPoll,
     /// A first reader has come.
     pub(super) claimed: Notify,
     record: Mutex<JobRecord>,
@@ -70,6 +72,7 @@ impl Job {
             log: Arc::new(log),
             cancel: cancel.unwrap_or_default(),
             stop: OnceLock::new(),
+            first_poll: FirstPoll::default(),
             claimed: Notify::new(),
             record: Mutex::new(record),
             over: SetOnce::new(),
@@ -121,6 +124,7 @@ impl Job {
         let reason = *self.stop.get_or_init(|| reason);
         if reason != Stop::Finished {
             self.cancel.cancel();
+            self.first_poll.watch();
         }
         reason
     }

@@ -9,23 +9,21 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{error, warn};
 
 use crate::admission::Place;
 use crate::clock;
 use crate::interceptor::Execution;
-use crate::job::handler::{Handled, Running, message};
+use crate::job::first_poll::{Polled, Rescued};
+use crate::job::handler::{ABORT_GRACE, Handled, Running, Work, message};
 use crate::job::live::{Job, Stop, until};
 use crate::job::outcome::end_body;
 use crate::job::turn::{Queued, Run, Seat, Turn, Wait};
 use crate::job::{Attempt, JobContext, JobState};
 use crate::problem::Problem;
-use crate::registry::Operation;
 use crate::router::Router;
 use crate::store::StoreError;
-
-/// How long an aborted handler may take to be dropped before it's taken to block its thread.
-const ABORT_GRACE: Duration = Duration::from_millis(250);
 
 /// How long the engine waits before it asks a failing store again, at first and at most.
 const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -35,9 +33,17 @@ const MAX_TOLD: usize = 1024;
 
 /// What an attempt comes to.
 enum Verdict {
-    End(JobState),
+    /// It was the last one.
+    Over(Exit),
     /// There's another one.
     Again,
+    /// Its handler kept its thread, and the job was ended by another task.
+    Rescued,
+}
+
+/// How a job leaves this process.
+pub(super) enum Exit {
+    End(JobState),
     /// The server goes down; another process goes on with the job.
     Left,
 }
@@ -56,15 +62,24 @@ impl Job {
                     (Box::pin(self.attempt(&router, &mut run, place)).await, alone, kept)
                 }
                 Turn::Stopped => {
-                    (Box::pin(self.stopped_early(&router, run.is_begun)).await, None, None)
+                    let exit = Box::pin(self.stopped_early(&router, run.is_begun)).await;
+                    (Verdict::Over(exit), None, None)
                 }
-                Turn::Left => (Verdict::Left, None, None),
+                Turn::Left => (Verdict::Over(Exit::Left), None, None),
             };
             match verdict {
-                Verdict::End(state) => break Box::pin(self.end(&router, state)).await,
+                Verdict::Over(exit) => break Box::pin(self.exit(&router, exit)).await,
                 Verdict::Again => {}
-                Verdict::Left => break self.leave(),
+                Verdict::Rescued => break,
             }
+        }
+    }
+
+    /// Takes the job out of this process.
+    pub(super) async fn exit(&self, router: &Router, exit: Exit) {
+        match exit {
+            Exit::End(state) => self.end(router, state).await,
+            Exit::Left => self.leave(),
         }
         router.forget(self.id);
     }
@@ -72,8 +87,7 @@ impl Job {
     /// Ends a job that isn't to run, unless it's cancelled before that.
     pub(crate) async fn end_at_once(self: Arc<Self>, router: Router, state: JobState) {
         let state = self.decide(state);
-        self.end(&router, state).await;
-        router.forget(self.id);
+        self.exit(&router, Exit::End(state)).await;
     }
 
     /// How the job ends: so, unless something has stopped it already. From now on nothing does.
@@ -86,15 +100,15 @@ impl Job {
 
     /// What follows for a job that is stopped before its handler runs. The store may have it that
     /// it runs.
-    async fn stopped_early(&self, router: &Router, may_be_begun: bool) -> Verdict {
+    async fn stopped_early(&self, router: &Router, may_be_begun: bool) -> Exit {
         match self.stop(self.callers_reason()) {
             Stop::Shutdown if router.is_durable() && self.outlives_owner() => {
                 if may_be_begun {
                     self.postpone(router, None).await;
                 }
-                Verdict::Left
+                Exit::Left
             }
-            reason => Verdict::End(self.stopped_state(reason)),
+            reason => Exit::End(self.stopped_state(reason)),
         }
     }
 
@@ -107,7 +121,7 @@ impl Job {
     ) -> Verdict {
         let (begun, input) = (std::mem::take(&mut run.is_begun), run.input.take());
         if !begun && !self.begin(router).await {
-            return self.stopped_early(router, true).await;
+            return Verdict::Over(self.stopped_early(router, true).await);
         }
         let input = match input {
             Some(input) => input,
@@ -115,7 +129,8 @@ impl Job {
                 Ok(input) => input,
                 Err(error) => {
                     let detail = format!("the input that was kept can't be read: {error}");
-                    return Verdict::End(self.decide(JobState::Failed(Problem::internal(detail))));
+                    let failed = JobState::Failed(Problem::internal(detail));
+                    return Verdict::Over(Exit::End(self.decide(failed)));
                 }
             },
         };
@@ -128,9 +143,14 @@ impl Job {
         let attempt = Arc::new(Attempt::new(number, self.cancel.child_token(), deadline));
         self.log.open(number);
         self.enter(JobState::Running);
-        let (result, ()) =
-            tokio::join!(self.handle(router, input, place, &attempt), self.store_segments(router));
-        self.follow(router, run, result).await
+        let (handled, ()) = tokio::join!(
+            self.handle(router, input, place, &attempt, &mut run.unfinished),
+            self.store_segments(router)
+        );
+        match handled {
+            Ok(result) => self.follow(router, run, result).await,
+            Err(Rescued) => Verdict::Rescued,
+        }
     }
 
     /// Has the store know that an attempt runs, before it does: one that was cut off is found by
@@ -164,7 +184,8 @@ impl Job {
         input: Value,
         place: Arc<Place>,
         attempt: &Arc<Attempt>,
-    ) -> Option<Result<Box<RawValue>, Problem>> {
+        unfinished: &mut Option<TaskTrackerToken>,
+    ) -> Result<Option<Result<Box<RawValue>, Problem>>, Rescued> {
         let job = JobContext::new(self.clone(), router.clone(), attempt.clone());
         let execution = Execution { job, operation: self.operation.clone(), input };
         let Execution { job, operation, input } = match self.prepare(execution, attempt).await {
@@ -172,7 +193,7 @@ impl Job {
             Err(ended) => {
                 self.log.close();
                 attempt.stop();
-                return ended;
+                return Ok(ended);
             }
         };
         let handler = operation.handler.clone();
@@ -182,21 +203,29 @@ impl Job {
             handler.handle(input, &job).await
         };
         let span = tracing::info_span!("job", id = %self.id, operation = %self.operation.name);
-        let mut running = Running::start(&operation, span, work);
+        let work = Work::new(&operation, span, work);
+        let work = match self.poll_first(router, attempt, work, unfinished)? {
+            Polled::Done(done) => return Ok(Some(self.returned(attempt, done))),
+            Polled::Pending(work) => work,
+        };
+        let mut running = work.start();
         let timed_out = tokio::select! {
-            done = running.done() => {
-                self.log.close();
-                // What it left behind does nothing more in the job's name.
-                attempt.stop();
-                return Some(self.settle(done));
-            }
+            done = running.done() => return Ok(Some(self.returned(attempt, done))),
             () = self.cancel.cancelled() => false,
             () = until(attempt.deadline) => true,
         };
         attempt.stop();
-        let done = self.wind_up(router, &operation, &mut running).await;
+        let done = self.wind_up(router, &mut running).await;
         self.log.close();
-        if timed_out { Some(Err(self.timed_out())) } else { done.map(|done| self.settle(done)) }
+        Ok(if timed_out { Some(Err(self.timed_out())) } else { done.map(|done| self.settle(done)) })
+    }
+
+    /// The handler has returned by itself.
+    fn returned(&self, attempt: &Attempt, done: Handled) -> Result<Box<RawValue>, Problem> {
+        self.log.close();
+        // What it left behind does nothing more in the job's name.
+        attempt.stop();
+        self.settle(done)
     }
 
     /// Has the interceptors prepare the attempt, under its cancellation and its deadline. If they end it
@@ -221,12 +250,7 @@ impl Job {
     }
 
     /// Gives a handler that's to stop its time for that. `None` if it blocks its thread.
-    async fn wind_up(
-        &self,
-        router: &Router,
-        operation: &Operation,
-        running: &mut Running,
-    ) -> Option<Handled> {
+    async fn wind_up(&self, router: &Router, running: &mut Running) -> Option<Handled> {
         if let Ok(done) = timeout(router.config().cancel_grace, running.done()).await {
             return Some(done);
         }
@@ -234,13 +258,18 @@ impl Job {
         if let Ok(done) = timeout(ABORT_GRACE, running.done()).await {
             return Some(done);
         }
-        operation.mark_blocking();
+        self.lose_handler();
+        None
+    }
+
+    /// The handler has ignored that it's to stop.
+    pub(super) fn lose_handler(&self) {
+        self.operation.mark_blocking();
         warn!(
-            operation = %operation.name, job = %self.id,
+            operation = %self.operation.name, job = %self.id,
             "the operation blocks its thread and ignores cancellation; its job goes on without it, \
              its thread is lost until it returns (long work belongs into `JobContext::blocking`)"
         );
-        None
     }
 
     /// What follows an attempt: as the first reason to stop says, else as the handler did.
@@ -250,8 +279,7 @@ impl Job {
         run: &mut Run,
         result: Option<Result<Box<RawValue>, Problem>>,
     ) -> Verdict {
-        let is_cancelled = self.cancel.is_cancelled();
-        if let (false, Some(Err(problem))) = (is_cancelled, &result)
+        if let (false, Some(Err(problem))) = (self.cancel.is_cancelled(), &result)
             && let Some(pause) = self.pause_after(problem)
         {
             self.try_again(router, problem, pause).await;
@@ -260,15 +288,25 @@ impl Job {
             run.ticket = router.readmit(self);
             return Verdict::Again;
         }
+        Verdict::Over(self.conclude(router, result).await)
+    }
+
+    /// How the job ends, or is left, after its last attempt.
+    pub(super) async fn conclude(
+        &self,
+        router: &Router,
+        result: Option<Result<Box<RawValue>, Problem>>,
+    ) -> Exit {
+        let is_cancelled = self.cancel.is_cancelled();
         let reason = match &result {
             Some(_) if !is_cancelled => self.stop(Stop::Finished),
             _ => self.stop(self.callers_reason()),
         };
         if reason == Stop::Shutdown && router.is_durable() && self.outlives_server() {
             self.hand_over(router).await;
-            return Verdict::Left;
+            return Exit::Left;
         }
-        Verdict::End(match (reason, result) {
+        Exit::End(match (reason, result) {
             (Stop::Finished, Some(Ok(result))) => JobState::Succeeded(result.into()),
             (Stop::Finished, Some(Err(problem))) => JobState::Failed(problem),
             (reason, _) => self.stopped_state(reason),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::admission::{Place, Ticket};
 use crate::clock;
@@ -25,6 +26,8 @@ pub(crate) struct Run {
     /// Whether the store knows that the job's next attempt runs.
     pub(crate) is_begun: bool,
     pub(crate) queued: Queued,
+    /// A shutdown waits until it's dropped. `None` while another task is to end the job.
+    pub(crate) unfinished: Option<TaskTrackerToken>,
 }
 
 /// Whether the log is to say that the job is queued for its next attempt.

@@ -7,6 +7,7 @@ use futures_util::poll;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use tokio::sync::oneshot;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::error;
 
 use crate::admission::When;
@@ -31,7 +32,7 @@ impl Router {
     /// place in the queue, and has the store accept the job.
     pub(super) async fn route_operation(
         &self,
-        request: JobRequest,
+        mut request: JobRequest,
         parent: Option<Parent>,
     ) -> Result<Routed, RouterError> {
         let operation = self.inner.registry.find(&request.operation, request.is_clients())?;
@@ -79,34 +80,41 @@ impl Router {
         #[cfg(feature = "testing")]
         log.hold.set(request.hold_at);
         let job = Arc::new(Job::new(record, operation, parent, log));
-        let input = is_begun.then(|| request.input.clone());
-        let run = Run { input, wait, ticket, is_begun, queued: Queued::IfItWaits };
+        let unfinished = self.register(&job)?;
+        // Where another job may have the key, what was asked for is held against that one's.
+        let is_keyed = request.idempotency_key.is_some();
+        let input = is_begun.then(|| {
+            if is_keyed { request.input.clone() } else { std::mem::take(&mut request.input) }
+        });
+        let queued = Queued::IfItWaits;
+        let run = Run { input, wait, ticket, is_begun, queued, unfinished: Some(unfinished) };
         match self.accept(job, run).await? {
             Ok(job) => Ok(Routed::New(job)),
             Err(existing) => self.existing(existing, &request).await,
         }
     }
 
+    /// Has the job known from now on: before the store has it, as who finds it there by its key is to
+    /// find it here too. A shutdown waits for it.
+    fn register(&self, job: &Arc<Job>) -> Result<TaskTrackerToken, RouterError> {
+        let mut live = self.lock();
+        let refuses = if job.parent.is_some() { Phase::Interrupting } else { Phase::Draining };
+        if live.phase >= refuses {
+            return Err(RouterError::ShuttingDown);
+        }
+        live.jobs.insert(job.id, job.clone());
+        Ok(self.inner.unfinished.token())
+    }
+
     /// Has the store accept the job, and runs it in a task of its own. The error within is the job that
     /// has its idempotency key already.
     async fn accept(&self, job: Arc<Job>, run: Run) -> Result<Result<Owned, JobId>, RouterError> {
-        // Held until the job has its task, so that a shutdown waits for it.
-        let _unfinished = {
-            let mut live = self.lock();
-            let refuses = if job.parent.is_some() { Phase::Interrupting } else { Phase::Draining };
-            if live.phase >= refuses {
-                return Err(RouterError::ShuttingDown);
-            }
-            // Before the store has it: who finds it there by its key finds it here too.
-            live.jobs.insert(job.id, job.clone());
-            self.inner.tasks.token()
-        };
         let (router, new) = (self.clone(), job.clone());
         let mut accepting = Box::pin(async move { router.inner.store.accept(&new.record()).await });
         if let Poll::Ready(accepted) = poll!(&mut accepting) {
             let accepted = self.accepted(&job, accepted);
             if let Ok(Ok(_)) = accepted {
-                self.inner.tasks.spawn(job.run(self.clone(), run));
+                self.spawn(job.run(self.clone(), run));
             }
             return accepted;
         }
@@ -114,7 +122,7 @@ impl Router {
         // meanwhile leaves no job behind that is accepted and never runs.
         let (tell, told) = oneshot::channel();
         let router = self.clone();
-        self.inner.tasks.spawn(async move {
+        self.spawn(async move {
             let accepted = router.accepted(&job, accepting.await);
             let is_new = matches!(accepted, Ok(Ok(_)));
             // If the caller has gone, this drops what he would own, and so cancels the job.

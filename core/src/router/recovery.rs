@@ -83,7 +83,7 @@ impl Router {
         self.lock().jobs.insert(job.id, job.clone());
         let router = self.clone();
         if let Some(state) = end {
-            self.inner.tasks.spawn(job.end_at_once(router, state));
+            self.inner.unfinished.spawn(job.end_at_once(router, state));
             return Fate::Ends;
         }
         let mut ticket = self.readmit(&job);
@@ -91,8 +91,15 @@ impl Router {
             // Here rather than in its task, so that jobs keep their order.
             ticket.enqueue();
         }
-        let run = Run { input: None, wait, ticket, is_begun: false, queued: Queued::Always };
-        self.inner.tasks.spawn(job.run(router, run));
+        let run = Run {
+            input: None,
+            wait,
+            ticket,
+            is_begun: false,
+            queued: Queued::Always,
+            unfinished: Some(self.inner.unfinished.token()),
+        };
+        self.spawn(job.run(router, run));
         Fate::RunsAgain
     }
 }

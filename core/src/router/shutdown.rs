@@ -42,8 +42,8 @@ impl Router {
             self.inner.admission.close();
         }
         self.inner.left.cancel();
-        self.inner.tasks.close();
-        if timeout(drain, self.inner.tasks.wait()).await.is_err() {
+        self.inner.unfinished.close();
+        if timeout(drain, self.inner.unfinished.wait()).await.is_err() {
             self.interrupt(drain).await;
         }
         let plugins = {
@@ -69,7 +69,7 @@ impl Router {
         }
         // A stopped job ends after its grace, whatever its handler does; but its store may fail.
         let patience = self.config().cancel_grace.saturating_add(STORE_PATIENCE);
-        if timeout(patience, self.inner.tasks.wait()).await.is_err() {
+        if timeout(patience, self.inner.unfinished.wait()).await.is_err() {
             warn!("{} jobs could not be ended: the store did not take it", self.job_counts().live);
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +76,8 @@ impl Router {
                 config: config.jobs,
                 alone: Arc::new(Semaphore::new(1)),
                 live: Mutex::default(),
-                tasks: TaskTracker::new(),
+                unfinished: TaskTracker::new(),
+                runtime: Handle::current(),
                 left: CancellationToken::new(),
                 _flushing: AbortOnDropHandle::new(tokio::spawn(flusher.clone().run())),
                 flusher,

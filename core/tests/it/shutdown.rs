@@ -76,6 +76,18 @@ async fn a_handler_that_blocks_its_thread_does_not_hold_up_the_shutdown() {
     assert!(failure(&router, job).await.is(Code::Interrupted));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn nor_does_one_that_has_never_blocked_its_thread_before() {
+    let _go = FireOnDrop(signal("later-shutdown/go"));
+    let router = router().await;
+    let input = |block| json!({ "key": "later-shutdown", "block": block });
+    router.call("block_on_demand", input(false)).await.unwrap();
+    let job = create(&router, "block_on_demand", input(true)).await;
+    within(signal("later-shutdown/started").reached(1)).await;
+    within(router.shutdown(Duration::ZERO)).await;
+    assert!(failure(&router, job).await.is(Code::Interrupted));
+}
+
 mod operations {
     use skep::prelude::*;
 

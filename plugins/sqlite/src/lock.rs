@@ -12,7 +12,7 @@ const FILE: &str = "skep.lock";
 /// it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -36,7 +36,15 @@ impl Lock {
         }
         let id = std::process::id().to_string();
         file.set_len(0).and_then(|()| file.write_all(id.as_bytes())).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it isn't enough: a child process that this one is just starting has it open too, until
+        // it runs its program. What can't be given back goes with the process.
+        let _ = self.file.unlock();
     }
 }
 

@@ -27,7 +27,7 @@ const FILES: usize = 8;
 
 /// How many free pages the database may have, or as many as make this part of it. They're used up
 /// by what comes next; more are given back.
-const SPARE: (u64, u64) = (64, 8);
+const SPARE: (u64, u64) = (256, 8);
 
 /// How far the log files have been looked through since the store was opened: a crash may have left
 /// files that no job knows.

@@ -101,10 +101,14 @@ async fn a_byte_that_changed_in_a_log_file_is_found() {
 async fn a_byte_that_changed_in_a_small_log_is_found() {
     let (dir, small, _) = filled().await;
     let path = dir.path().join("jobs.sqlite3");
-    let text = format!("id: 7\ndata: \"{:020}", 7);
+    // Wherever it stands: pages that rows have moved from still have them.
+    let text = b"id: 7\n";
     let database = fs::read(&path).unwrap();
-    let at = database.windows(text.len()).position(|bytes| bytes == text.as_bytes()).unwrap();
-    corrupt(&path, at + text.len());
+    for at in 0..database.len() {
+        if database[at..].starts_with(text) {
+            corrupt(&path, at);
+        }
+    }
     let found = check(dir.path()).await.unwrap_err();
     let expected = format!("the log of job {small}: events 7 to 7 aren't what was written");
     assert!(found.ends_with(&expected), "{found}");

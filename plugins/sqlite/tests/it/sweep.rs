@@ -98,7 +98,7 @@ async fn the_database_shrinks_and_its_readers_go_on() {
     assert!(after * 5 < before, "{before} pages have become {after}");
     // The file too, while the store is open and nothing else is written.
     let size = fs::metadata(dir.path().join("jobs.sqlite3")).unwrap().len();
-    assert_eq!(size, u64::try_from(after).unwrap() * 16_384);
+    assert_eq!(size, u64::try_from(after).unwrap() * 4_096);
     log.assert_kept(&store, running.id).await;
     drop(store);
     check(dir.path()).await.unwrap();
