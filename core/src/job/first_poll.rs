@@ -14,6 +14,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::job::Attempt;
 use crate::job::handler::{ABORT_GRACE, Handled, Work};
 use crate::job::live::Job;
+use crate::registry::Operation;
 use crate::router::Router;
 
 /// Whether a job's task is within the first poll of its handler.
@@ -25,7 +26,12 @@ enum State {
     #[default]
     Elsewhere,
     /// It is.
-    Within { job: Arc<Job>, router: Router, unfinished: TaskTrackerToken },
+    Within {
+        job: Arc<Job>,
+        operation: Arc<Operation>,
+        router: Router,
+        unfinished: TaskTrackerToken,
+    },
     /// It is, and a rescuer waits whether it comes back.
     Watched(TaskTrackerToken),
     /// It was for too long: the job is the rescuer's.
@@ -52,10 +58,10 @@ impl FirstPoll {
     pub(super) fn watch(&self) {
         let mut state = self.lock();
         match take(&mut *state) {
-            State::Within { job, router, unfinished } => {
+            State::Within { job, operation, router, unfinished } => {
                 *state = State::Watched(unfinished);
                 drop(state);
-                router.clone().spawn(job.rescue(router));
+                router.clone().spawn(job.rescue(operation, router));
             }
             other => *state = other,
         }
@@ -87,11 +93,12 @@ impl Job {
         {
             let mut state = self.first_poll.lock();
             // The last is looked at under the lock: who stops the job later finds it within the poll.
-            if !self.may_poll_first(attempt) || self.is_stopping() {
+            if !self.may_poll_first(attempt, &work) || self.is_stopping() {
                 return Ok(Polled::Pending(work));
             }
             let Some(unfinished) = unfinished.take() else { return Ok(Polled::Pending(work)) };
-            *state = State::Within { job: self.clone(), router: router.clone(), unfinished };
+            let (job, operation, router) = (self.clone(), work.operation.clone(), router.clone());
+            *state = State::Within { job, operation, router, unfinished };
         }
         let polled = work.poll_once();
         let mut state = self.first_poll.lock();
@@ -112,21 +119,21 @@ impl Job {
 
     /// Whether nobody but who [stops](Self::stop) the job ends a poll of its handler, and it's likely
     /// to be short. A suspect, if it's lost, must not keep those that wait to be alone.
-    fn may_poll_first(&self, attempt: &Attempt) -> bool {
-        self.operation.is_prompt()
+    fn may_poll_first(&self, attempt: &Attempt, work: &Work) -> bool {
+        work.operation.is_prompt()
             && attempt.deadline.is_none()
             && self.parent.is_none()
             && self.look(|record| record.crashes == 0)
     }
 
     /// Ends a job whose handler is still within its first poll when the grace is over.
-    async fn rescue(self: Arc<Self>, router: Router) {
+    async fn rescue(self: Arc<Self>, operation: Arc<Operation>, router: Router) {
         let grace = router.config().cancel_grace.saturating_add(ABORT_GRACE);
         if timeout(grace, self.ended()).await.is_ok() {
             return;
         }
         let Some(_unfinished) = self.first_poll.rescue() else { return };
-        self.lose_handler();
+        self.lose_handler(&operation);
         self.log.close();
         let exit = self.conclude(&router, None).await;
         self.exit(&router, exit).await;

@@ -40,7 +40,7 @@ pub(crate) enum Handled {
 /// A handler's run of an operation, which hasn't ended.
 pub(crate) struct Work {
     future: Instrumented<Timed>,
-    operation: Arc<Operation>,
+    pub(super) operation: Arc<Operation>,
 }
 
 impl Work {

@@ -22,6 +22,7 @@ use crate::job::outcome::end_body;
 use crate::job::turn::{Queued, Run, Seat, Turn, Wait};
 use crate::job::{Attempt, JobContext, JobState};
 use crate::problem::Problem;
+use crate::registry::Operation;
 use crate::router::Router;
 use crate::store::StoreError;
 
@@ -215,7 +216,7 @@ impl Job {
             () = until(attempt.deadline) => true,
         };
         attempt.stop();
-        let done = self.wind_up(router, &mut running).await;
+        let done = self.wind_up(router, &operation, &mut running).await;
         self.log.close();
         Ok(if timed_out { Some(Err(self.timed_out())) } else { done.map(|done| self.settle(done)) })
     }
@@ -250,7 +251,12 @@ impl Job {
     }
 
     /// Gives a handler that's to stop its time for that. `None` if it blocks its thread.
-    async fn wind_up(&self, router: &Router, running: &mut Running) -> Option<Handled> {
+    async fn wind_up(
+        &self,
+        router: &Router,
+        operation: &Operation,
+        running: &mut Running,
+    ) -> Option<Handled> {
         if let Ok(done) = timeout(router.config().cancel_grace, running.done()).await {
             return Some(done);
         }
@@ -258,15 +264,15 @@ impl Job {
         if let Ok(done) = timeout(ABORT_GRACE, running.done()).await {
             return Some(done);
         }
-        self.lose_handler();
+        self.lose_handler(operation);
         None
     }
 
-    /// The handler has ignored that it's to stop.
-    pub(super) fn lose_handler(&self) {
-        self.operation.mark_blocking();
+    /// The handler, a run of `operation`, has ignored that it's to stop.
+    pub(super) fn lose_handler(&self, operation: &Operation) {
+        operation.mark_blocking();
         warn!(
-            operation = %self.operation.name, job = %self.id,
+            operation = %operation.name, job = %self.id,
             "the operation blocks its thread and ignores cancellation; its job goes on without it, \
              its thread is lost until it returns (long work belongs into `JobContext::blocking`)"
         );

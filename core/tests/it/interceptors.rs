@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use skep::job::{Caller, JobRecord, JobRequest, JobState};
+use skep::plugin::Linked;
 use skep::plugin::{Package, Plugin, PluginContext, PluginRegistration, Started};
 use skep::prelude::*;
+use skep::store::MemoryStore;
 use skep::testing::TestServer;
-use skep::{Execution, Interceptor, OperationSpec, Value, json};
+use skep::{Config, Execution, Interceptor, OperationSpec, Router, Value, json};
 
 /// Greet as the interceptor says, or panic.
 #[skep::operation(idempotent)]
@@ -24,6 +26,12 @@ async fn greet(name: String, job: &JobContext) -> Result<String> {
 async fn greet_loudly(name: String, job: &JobContext) -> Result<String> {
     job.emit(&name.to_uppercase()).await?;
     Ok(name.to_uppercase())
+}
+
+/// Tell on which thread it runs.
+#[skep::operation(hidden, idempotent)]
+async fn thread_name() -> Result<String> {
+    Ok(std::thread::current().name().unwrap_or_default().to_owned())
 }
 
 /// Greet by another operation.
@@ -80,6 +88,9 @@ impl Interceptor for Around {
             }
             ("outer", "wrong") => {
                 execution.reroute("greet_loudly", json!({ "nam": 1 }))?;
+            }
+            ("outer", "thread") => {
+                execution.reroute("thread_name", json!({}))?;
             }
             ("outer", "unsafe") => {
                 execution.reroute("greet_by_call", json!({ "name": "x" }))?;
@@ -217,6 +228,20 @@ fn a_job_is_rerouted_and_stays_what_it_was() {
     // It would be run again after a crash, which the other operation must not be.
     let unsafe_one = server.run("greet", json!({ "name": "unsafe" }));
     assert!(unsafe_one.problem().detail.contains("is not"), "{:?}", unsafe_one.problem());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rerouted_job_runs_where_that_other_operation_may() {
+    let mut linked = Linked::all();
+    linked.plugins = vec![&OUTER];
+    let store = Arc::new(MemoryStore::new(1 << 20));
+    let router = Router::start(Config::default(), linked, store).await.unwrap();
+    let greet = |name| router.call("greet", json!({ "name": name }));
+    // Its own handler comes back to the runtime promptly.
+    assert_eq!(greet("Ada").await.unwrap(), "Hi, Ada");
+    // Of the other one nothing is known yet.
+    assert_eq!(greet("thread").await.unwrap(), "skep-handler");
+    assert_eq!(greet("thread").await.unwrap(), "tokio-rt-worker");
 }
 
 #[test]
