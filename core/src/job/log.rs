@@ -25,8 +25,9 @@ use crate::store::{Position, Segment, start_of};
 /// each job more memory.
 pub(crate) const SEGMENT_SIZE: usize = 64 * 1024;
 
-/// How much may wait for the store before `emit` waits too, bytes.
-const MAX_UNSTORED: u64 = 4 * SEGMENT_SIZE as u64;
+/// How much may wait for the store before `emit` waits too, bytes: more than a fast job emits while a
+/// disk syncs, or it would wait for each sync.
+const MAX_UNSTORED: u64 = 16 * SEGMENT_SIZE as u64;
 
 /// How many events may wait for the store: all but [`ENGINE_EVENTS`] before `emit` waits too.
 const MAX_UNSTORED_EVENTS: u64 = 32 * 1024;

@@ -105,7 +105,7 @@ async fn many_events_wake_a_reader_once() {
 
 #[tokio::test]
 async fn an_emitter_waits_while_the_store_is_behind() {
-    let (log, _) = filled(&[SEGMENT_SIZE; 4], |_| false);
+    let (log, _) = filled(&[SEGMENT_SIZE; 16], |_| false);
     assert_eq!(log.push(1, ONE), Err(Refused::Behind));
     let mut waiting = watched(log.room());
     assert!(waiting.poll().is_pending());
