@@ -211,6 +211,6 @@ mod tests {
         write_with(&["system"], directory.path());
         assert!(!directory.path().join(".cargo/config.toml").exists());
         assert!(!read("Cargo.toml").contains("skep-engine"));
-        assert!(read("Cargo.toml").contains("lto = \"thin\""), "the release profile stays");
+        assert!(read("Cargo.toml").contains("lto = \"fat\""), "the release profile stays");
     }
 }
