@@ -97,7 +97,7 @@ impl Job {
                 return Ok(Polled::Pending(work));
             }
             let Some(unfinished) = unfinished.take() else { return Ok(Polled::Pending(work)) };
-            let (job, operation, router) = (self.clone(), work.operation.clone(), router.clone());
+            let (job, operation, router) = (self.clone(), work.operation().clone(), router.clone());
             *state = State::Within { job, operation, router, unfinished };
         }
         let polled = work.poll_once();
@@ -120,7 +120,7 @@ impl Job {
     /// Whether nobody but who [stops](Self::stop) the job ends a poll of its handler, and it's likely
     /// to be short. A suspect, if it's lost, must not keep those that wait to be alone.
     fn may_poll_first(&self, attempt: &Attempt, work: &Work) -> bool {
-        work.operation.is_prompt()
+        work.operation().is_prompt()
             && attempt.deadline.is_none()
             && self.parent.is_none()
             && self.look(|record| record.crashes == 0)

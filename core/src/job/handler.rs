@@ -38,10 +38,7 @@ pub(crate) enum Handled {
 }
 
 /// A handler's run of an operation, which hasn't ended.
-pub(crate) struct Work {
-    future: Instrumented<Timed>,
-    pub(super) operation: Arc<Operation>,
-}
+pub(crate) struct Work(Instrumented<Timed>);
 
 impl Work {
     /// What `work`, a run of `operation`, logs is logged in `span`.
@@ -51,16 +48,21 @@ impl Work {
         work: impl Future<Output = Result<Value, OperationError>> + Send + 'static,
     ) -> Self {
         let timed = Timed { work: Box::pin(work), operation: operation.clone() };
-        Self { future: timed.instrument(span), operation: operation.clone() }
+        Self(timed.instrument(span))
+    }
+
+    /// What it's a run of.
+    pub(super) fn operation(&self) -> &Arc<Operation> {
+        &self.0.inner().operation
     }
 
     /// Polls it once, on this thread. If it's not done by that it's given back, to be
     /// [started](Self::start): nobody is told when it wants to be polled again.
     pub(crate) fn poll_once(self) -> Result<Handled, Self> {
-        let Self { mut future, operation } = self;
+        let Self(mut future) = self;
         let mut cx = Context::from_waker(Waker::noop());
         match catch_unwind(AssertUnwindSafe(|| future.poll_unpin(&mut cx))) {
-            Ok(Poll::Pending) => Err(Self { future, operation }),
+            Ok(Poll::Pending) => Err(Self(future)),
             Ok(Poll::Ready(result)) => Ok(dropped(future, Handled::Returned(result))),
             Err(panic) => Ok(dropped(future, Handled::Panicked(message(panic)))),
         }
@@ -72,13 +74,13 @@ impl Work {
     /// threads. They are as few as the machine has cores: a few jobs that block them would stop
     /// every other job.
     pub(crate) fn start(self) -> Running {
-        let Self { future, operation } = self;
+        let operation = self.operation().clone();
         let (abort, registration) = AbortHandle::new_pair();
         let (tell, done) = oneshot::channel();
         let task = async move {
             // The handler is dropped before its end is told: its guards have run by then.
             let handled =
-                AssertUnwindSafe(Abortable::new(future, registration)).catch_unwind().await;
+                AssertUnwindSafe(Abortable::new(self.0, registration)).catch_unwind().await;
             let handled = match handled {
                 Ok(Ok(result)) => Handled::Returned(result),
                 Ok(Err(Aborted)) => Handled::Aborted,

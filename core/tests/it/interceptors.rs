@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use skep::job::{Caller, JobRecord, JobRequest, JobState};
-use skep::plugin::Linked;
-use skep::plugin::{Package, Plugin, PluginContext, PluginRegistration, Started};
+use skep::plugin::{Linked, Package, Plugin, PluginContext, PluginRegistration, Started};
 use skep::prelude::*;
 use skep::store::MemoryStore;
 use skep::testing::TestServer;
