@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod context;
+mod emit;
 mod event;
 mod first_poll;
 mod flush;

@@ -1,6 +1,5 @@
 //! What a handler holds of its job.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::pin::Pin;
@@ -10,8 +9,6 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures_core::Stream;
-use futures_core::future::BoxFuture;
-use futures_util::future::{Either, Ready, ready};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -20,21 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{OperationError, Result};
 use crate::interceptor::Extensions;
-use crate::job::event::{Event, Field, LogLevel, LogLine, Progress, write_body};
-use crate::job::log::Refused;
-use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Parent, Stop, stint};
+use crate::job::event::Event;
+use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Parent};
 use crate::problem::{Code, Problem};
 use crate::router::{Owned, Router};
 use crate::store::StoreError;
-
-/// A buffer that is larger than this is not kept for the next event, bytes.
-const MAX_KEPT_BUFFER: usize = 64 * 1024;
-
-thread_local! {
-    /// Where events are serialised, before they are copied into the log under its lock: an
-    /// author's `Serialize` may panic or be slow, and readers take that lock.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
 
 /// A handler's side of its job: it emits output, reports progress, learns of cancellation and calls
 /// other operations.
@@ -166,54 +153,6 @@ impl JobContext {
         self.attempt.extensions().find()
     }
 
-    /// Emits an event of the output: anything that serialises. Every reader gets it at once.
-    ///
-    /// The event is in the log when this returns. The future waits while the store is behind, and
-    /// lets other tasks run now and then, so a tight loop is fine. If it's dropped, the event may or
-    /// may not be in the log.
-    ///
-    /// # Errors
-    /// `cancelled` once the job is to stop, so that a handler that passes errors on by `?` stops at
-    /// its next event; `output-too-large` past `jobs.max_log`; `failed` if `value` doesn't
-    /// serialise.
-    pub fn emit<'a, T: Serialize + ?Sized>(
-        &'a self,
-        value: &T,
-    ) -> impl Future<Output = Result<()>> + use<'a, T> {
-        self.settled(self.push_unless_stopped(Field::Output, value))
-    }
-
-    /// Reports how far the work is: `done` of `total` (if that is known), counted in `unit`, a
-    /// plural such as `bytes`.
-    ///
-    /// # Errors
-    /// As [`emit`](Self::emit).
-    pub async fn progress(
-        &self,
-        done: u64,
-        total: impl Into<Option<u64>>,
-        unit: &str,
-    ) -> Result<()> {
-        let progress = Progress::new(done, total, unit);
-        let pushed = self.push_unless_stopped(Field::Progress, &progress);
-        self.settled(pushed).await
-    }
-
-    /// Adds a line to the job's log. Works while the job is being cancelled, too.
-    ///
-    /// # Errors
-    /// `output-too-large` past `jobs.max_log`; `cancelled` once the job has ended.
-    pub async fn log(&self, level: LogLevel, message: impl Into<String>) -> Result<()> {
-        let line = LogLine { level, message: message.into() };
-        let pushed = self.push(Field::Log, &line);
-        stint::make_way().await;
-        if let Some(body) = pushed? {
-            self.push_when_room(&body).await?;
-        }
-        self.stand().await;
-        Ok(())
-    }
-
     /// Waits until the job is to stop: it was cancelled, ran out of time, or the server goes down.
     /// Cancel-safe.
     pub async fn cancelled(&self) {
@@ -286,103 +225,6 @@ impl JobContext {
         let request = JobRequest { caller, ..JobRequest::new(operation, input?) };
         let parent = Parent { job: self.job.clone(), attempt: self.attempt.clone() };
         Ok(self.router.start_owned(request, Some(parent)).await?)
-    }
-
-    fn push_unless_stopped<T: Serialize + ?Sized>(
-        &self,
-        field: Field,
-        value: &T,
-    ) -> Result<Option<Vec<u8>>> {
-        if self.is_cancelled() {
-            return Err(stopping());
-        }
-        self.push(field, value)
-    }
-
-    /// Adds an event if there's room; else gives its body back, which has to wait for some.
-    fn push<T: Serialize + ?Sized>(&self, field: Field, value: &T) -> Result<Option<Vec<u8>>> {
-        let mut body = BUFFER.take();
-        body.clear();
-        write_body(&mut body, field, value)?;
-        match self.job.log.push(self.attempt.number, &body) {
-            Ok(()) => {}
-            Err(Refused::Behind) => return Ok(Some(body)),
-            Err(refused) => return Err(self.refused(refused)),
-        }
-        if body.capacity() <= MAX_KEPT_BUFFER {
-            BUFFER.set(body);
-        }
-        Ok(None)
-    }
-
-    /// What follows a [`push`](Self::push): nothing, nearly always, and that is to cost nothing.
-    fn settled(
-        &self,
-        pushed: Result<Option<Vec<u8>>>,
-    ) -> Either<Ready<Result<()>>, BoxFuture<'_, Result<()>>> {
-        let is_due = stint::is_due();
-        match pushed {
-            Ok(None) if !is_due && !self.may_stand() => Either::Left(ready(Ok(()))),
-            pushed => Either::Right(Box::pin(self.settle(pushed, is_due))),
-        }
-    }
-
-    /// Waits after a push where waiting is due.
-    async fn settle(&self, pushed: Result<Option<Vec<u8>>>, is_due: bool) -> Result<()> {
-        // Before all else, so that a loop that ignores errors comes back to the runtime, too.
-        if is_due {
-            stint::step_back().await;
-        }
-        if let Some(body) = pushed? {
-            tokio::select! {
-                pushed = self.push_when_room(&body) => pushed?,
-                () = self.attempt.cancel.cancelled() => return Err(stopping()),
-            }
-        }
-        self.stand().await;
-        Ok(())
-    }
-
-    /// Whether a test has the job stand somewhere.
-    fn may_stand(&self) -> bool {
-        #[cfg(feature = "testing")]
-        return self.job.log.hold.is_set();
-        #[cfg(not(feature = "testing"))]
-        false
-    }
-
-    /// Where a test has the job stand, it does; no test, no wait.
-    #[cfg_attr(not(feature = "testing"), allow(clippy::unused_async, reason = "for tests"))]
-    pub(super) async fn stand(&self) {
-        #[cfg(feature = "testing")]
-        if self.job.log.hold.is_set() {
-            tokio::select! {
-                () = self.job.log.hold.passed(self.job.log.last_event()) => {}
-                () = self.attempt.cancel.cancelled() => {}
-            }
-        }
-    }
-
-    async fn push_when_room(&self, body: &[u8]) -> Result<()> {
-        loop {
-            self.job.log.room().await;
-            match self.job.log.push(self.attempt.number, body) {
-                // Another task of the handler was faster.
-                Err(Refused::Behind) => {}
-                pushed => return pushed.map_err(|refused| self.refused(refused)),
-            }
-        }
-    }
-
-    pub(super) fn refused(&self, refused: Refused) -> OperationError {
-        match refused {
-            Refused::Closed => stopping(),
-            Refused::Behind => unreachable!("whoever is told so waits for room"),
-            Refused::TooLarge => {
-                self.job.stop(Stop::OutputTooLarge);
-                self.job.output_too_large().into()
-            }
-        }
     }
 }
 

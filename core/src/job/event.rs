@@ -148,18 +148,62 @@ impl Field {
     }
 }
 
-/// Appends the frame of event `id`, whose other lines are `body`, as [`write_body`] writes them.
-pub(crate) fn write_frame(out: &mut Vec<u8>, id: u64, body: &[u8]) {
-    let mut digits = itoa::Buffer::new();
-    let digits = digits.format(id).as_bytes();
-    // Put together first: three short copies into a vector take as long as all else here.
-    let mut line = *b"id: 18446744073709551615\n";
-    let end = b"id: ".len() + digits.len();
-    line[b"id: ".len()..end].copy_from_slice(digits);
-    line[end] = b'\n';
-    out.reserve(end + 1 + body.len());
-    out.extend_from_slice(&line[..=end]);
-    out.extend_from_slice(body);
+/// The first line of the next frame, `id: 7`, as text that counts up: of most numbers only the last digit
+/// is another one than before.
+pub(crate) struct IdLine {
+    id: u64,
+    /// The line, and what doesn't matter behind it. Copied as a whole: the compiler knows its size.
+    text: [u8; Self::SIZE],
+    len: usize,
+}
+
+impl IdLine {
+    /// How much there must be room for, bytes: `id: 18446744073709551615\n`, and some more.
+    pub(crate) const SIZE: usize = 32;
+
+    const PREFIX: &[u8] = b"id: ";
+
+    /// The line of `id`.
+    pub(crate) fn new(id: u64) -> Self {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(id).as_bytes();
+        let end = Self::PREFIX.len() + digits.len();
+        let mut text = [b'\n'; Self::SIZE];
+        text[..Self::PREFIX.len()].copy_from_slice(Self::PREFIX);
+        text[Self::PREFIX.len()..end].copy_from_slice(digits);
+        Self { id, text, len: end + 1 }
+    }
+
+    /// The id that it says.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Goes on to the next id.
+    #[inline]
+    pub(crate) fn advance(&mut self) {
+        let mut at = self.len - 2;
+        while self.text[at] == b'9' {
+            self.text[at] = b'0';
+            at -= 1;
+        }
+        if at < Self::PREFIX.len() {
+            *self = Self::new(self.id + 1);
+        } else {
+            self.text[at] += 1;
+            self.id += 1;
+        }
+    }
+
+    /// Appends the frame that begins with it, whose other lines are `body`, as [`write_body`] writes them.
+    #[inline]
+    pub(crate) fn write_frame(&self, out: &mut Vec<u8>, body: &[u8]) {
+        let start = out.len();
+        out.reserve(Self::SIZE + body.len());
+        out.extend_from_slice(&self.text);
+        out.truncate(start + self.len);
+        out.extend_from_slice(body);
+    }
 }
 
 /// Appends what a frame has below its id: `field`, `value` as one line of JSON, and the empty line.
@@ -256,7 +300,7 @@ mod tests {
     fn frame(id: u64, field: Field, value: &(impl Serialize + ?Sized)) -> String {
         let (mut body, mut out) = (Vec::new(), Vec::new());
         write_body(&mut body, field, value).unwrap();
-        write_frame(&mut out, id, &body);
+        IdLine::new(id).write_frame(&mut out, &body);
         String::from_utf8(out).unwrap()
     }
 
@@ -280,6 +324,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ids_count_up(first in prop_oneof![0..u64::MAX, (1..20u32).prop_map(|digits| 10u64.pow(digits) - 2)]) {
+            let mut line = IdLine::new(first);
+            for id in first..first.saturating_add(30) {
+                let mut frame = Vec::new();
+                line.write_frame(&mut frame, b"data: 1\n\n");
+                prop_assert_eq!(String::from_utf8(frame).unwrap(), format!("id: {id}\ndata: 1\n\n"));
+                line.advance();
+                prop_assert_eq!(line.id(), id + 1);
+            }
+        }
+
         #[test]
         fn any_text_comes_back_as_it_went_in(texts in prop::collection::vec(any::<String>(), 0..20)) {
             let mut log = String::new();

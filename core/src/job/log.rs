@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::job::event::write_frame;
+use crate::job::event::IdLine;
 use crate::job::flush::Flusher;
 use crate::store::{Position, Segment, start_of};
 
@@ -34,9 +34,6 @@ const MAX_UNSTORED_EVENTS: u64 = 32 * 1024;
 
 /// How many of them are the engine's, which doesn't wait: more than it ever adds to one attempt.
 const ENGINE_EVENTS: u64 = 16;
-
-/// What a frame has before its body, bytes at most.
-const ID_LINE: usize = "id: 18446744073709551615\n".len();
 
 /// The live part of one job's log.
 pub(crate) struct Log {
@@ -63,8 +60,8 @@ struct State {
     tail_first: u64,
     /// The bytes of the log before the tail.
     tail_offset: u64,
-    /// The id that the next event gets.
-    next: u64,
+    /// The id that the next event gets, as it's written.
+    next: IdLine,
     /// The id of the last event that the store has and memory doesn't; 0 if there is none.
     stored: u64,
     phase: Phase,
@@ -142,7 +139,7 @@ impl Log {
                 expected: 0,
                 tail_first: next,
                 tail_offset: offset,
-                next,
+                next: IdLine::new(next),
                 stored,
                 phase: Phase::Closed,
                 is_noted: false,
@@ -188,18 +185,19 @@ impl Log {
         }
     }
 
-    fn add(self: &Arc<Self>, mut state: MutexGuard<'_, State>, body: &[u8]) {
+    #[inline]
+    fn add(self: &Arc<Self>, mut guard: MutexGuard<'_, State>, body: &[u8]) {
+        let state = &mut *guard;
         let before = state.unstored.len();
         // Frozen before it would outgrow its buffer, so that a buffer never doubles past it.
-        if state.tail.len() + ID_LINE + body.len() > SEGMENT_SIZE {
+        if state.tail.len() + IdLine::SIZE + body.len() > SEGMENT_SIZE {
             state.freeze();
         }
         if state.tail.is_empty() {
             state.tail = Vec::with_capacity(state.expected);
         }
-        let id = state.next;
-        write_frame(&mut state.tail, id, body);
-        state.next += 1;
+        state.next.write_frame(&mut state.tail, body);
+        state.next.advance();
         // One large event goes to the store at once: it must not stay here uncounted.
         if state.tail.len() >= SEGMENT_SIZE {
             state.freeze();
@@ -207,8 +205,12 @@ impl Log {
         let has_frozen = state.unstored.len() > before;
         let is_news = !state.is_noted && matches!(state.phase, Phase::Open(_));
         state.is_noted |= is_news;
+        // Mostly there's nothing to do but to give back the lock.
+        if !has_frozen && !is_news && state.waiting.is_empty() {
+            return;
+        }
         let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
+        drop(guard);
         if has_frozen {
             self.pending.notify_one();
         }
@@ -260,7 +262,7 @@ impl Log {
                 return Err(Refused::Closed);
             }
             state.freeze();
-            state.next - 1
+            state.next.id() - 1
         };
         self.pending.notify_one();
         loop {
@@ -324,7 +326,7 @@ impl Log {
     pub(crate) fn last_event(&self) -> u64 {
         let state = self.lock();
         let is_all_stored = state.tail.is_empty() && state.unstored.is_empty();
-        if is_all_stored { state.stored } else { state.next - 1 }
+        if is_all_stored { state.stored } else { state.next.id() - 1 }
     }
 
     /// All that the store doesn't have, oldest first.
@@ -339,12 +341,12 @@ impl Log {
     /// [`finish`](Self::finish).
     pub(crate) fn rest_with_end(&self, body: &[u8]) -> (Vec<Segment>, Segment) {
         let state = self.lock();
-        let mut bytes = Vec::with_capacity(state.tail.len() + ID_LINE + body.len());
+        let mut bytes = Vec::with_capacity(state.tail.len() + IdLine::SIZE + body.len());
         bytes.extend_from_slice(&state.tail);
-        write_frame(&mut bytes, state.next, body);
+        state.next.write_frame(&mut bytes, body);
         let last = Segment {
             first: state.tail_first,
-            last: state.next,
+            last: state.next.id(),
             offset: state.tail_offset,
             bytes: bytes.into(),
         };
@@ -367,8 +369,8 @@ impl Log {
     pub(crate) fn finish(&self, last: Segment) {
         let waiting = {
             let mut state = self.lock();
-            state.next = last.last + 1;
-            state.tail_first = state.next;
+            state.next = IdLine::new(last.last + 1);
+            state.tail_first = state.next.id();
             state.tail_offset = last.offset + last.bytes.len() as u64;
             state.tail = Vec::new();
             // Kept here for the readers that are nearly there: most of them.
@@ -415,7 +417,7 @@ impl State {
             self.unstored.front().map_or(tail, |oldest| (oldest.first, oldest.offset));
         matches!(self.phase, Phase::Open(_))
             && (self.tail_offset - offset >= MAX_UNSTORED
-                || self.next - first >= MAX_UNSTORED_EVENTS - ENGINE_EVENTS)
+                || self.next.id() - first >= MAX_UNSTORED_EVENTS - ENGINE_EVENTS)
     }
 
     fn freeze(&mut self) {
@@ -430,11 +432,11 @@ impl State {
         self.expected = bytes.len().next_power_of_two().min(SEGMENT_SIZE);
         let segment = Segment {
             first: self.tail_first,
-            last: self.next - 1,
+            last: self.next.id() - 1,
             offset: self.tail_offset,
             bytes: bytes.into(),
         };
-        self.tail_first = self.next;
+        self.tail_first = self.next.id();
         self.tail_offset += segment.bytes.len() as u64;
         self.unstored.push_back(segment);
     }
@@ -448,12 +450,12 @@ impl State {
             return Some(Read::Frames(segment.after(position), segment.end()));
         }
         // `position` is whatever a client asks for, so nothing is added to it.
-        if self.tail.is_empty() || position.event >= self.next - 1 {
+        if self.tail.is_empty() || position.event >= self.next.id() - 1 {
             return (self.phase == Phase::Over).then_some(Read::End);
         }
         let start = start_of(&self.tail, self.tail_first, self.tail_offset, position);
         let end = Position {
-            event: self.next - 1,
+            event: self.next.id() - 1,
             offset: Some(self.tail_offset + self.tail.len() as u64),
         };
         Some(Read::Frames(Bytes::copy_from_slice(&self.tail[start..]), end))

@@ -19,30 +19,24 @@ const EVENTS_PER_LOOK: u32 = 16;
 const EVENTS_OF_STRAYS: u32 = 128;
 
 thread_local! {
-    /// The handler's poll that runs on this thread.
-    static CURRENT: Cell<Option<Stint>> = const { Cell::new(None) };
+    /// When the handler's poll that runs on this thread began; `None` outside of one.
+    static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
 
-    /// Events of other tasks on this thread, since one of them made way.
-    static STRAY: Cell<u32> = const { Cell::new(0) };
-}
-
-#[derive(Clone, Copy)]
-struct Stint {
-    begun: Instant,
-    /// Events since the last look at the clock.
-    events: u32,
+    /// How many events are left until the clock is looked at, or a stray makes way.
+    static LEFT: Cell<u32> = const { Cell::new(EVENTS_OF_STRAYS) };
 }
 
 /// Runs one poll of a handler, which began at `begun`.
 pub(super) fn run<T>(begun: Instant, poll: impl FnOnce() -> T) -> T {
     /// Also where the handler panics.
-    struct Restore(Option<Stint>);
+    struct Restore(Option<Instant>, u32);
     impl Drop for Restore {
         fn drop(&mut self) {
-            CURRENT.set(self.0);
+            BEGUN.set(self.0);
+            LEFT.set(self.1);
         }
     }
-    let _restore = Restore(CURRENT.replace(Some(Stint { begun, events: 0 })));
+    let _restore = Restore(BEGUN.replace(Some(begun)), LEFT.replace(EVENTS_PER_LOOK));
     poll()
 }
 
@@ -70,17 +64,20 @@ pub(super) async fn step_back() {
 
 /// Whether a task that emits should make way. Asked for every event.
 pub(super) fn is_due() -> bool {
-    let Some(mut stint) = CURRENT.get() else {
-        // A task that a handler has spawned: it isn't known when its poll began.
-        let events = STRAY.get() + 1;
-        STRAY.set(events % EVENTS_OF_STRAYS);
-        return events == EVENTS_OF_STRAYS;
-    };
-    stint.events += 1;
-    let is_over = stint.events == EVENTS_PER_LOOK && stint.begun.elapsed() >= STINT;
-    stint.events %= EVENTS_PER_LOOK;
-    CURRENT.set(Some(stint));
-    is_over
+    let left = LEFT.with(|left| {
+        left.set(left.get() - 1);
+        left.get()
+    });
+    left == 0 && look()
+}
+
+/// Looks whether the time is over.
+#[cold]
+fn look() -> bool {
+    let begun = BEGUN.get();
+    LEFT.set(if begun.is_some() { EVENTS_PER_LOOK } else { EVENTS_OF_STRAYS });
+    // A task that a handler has spawned: it isn't known when its poll began.
+    begun.is_none_or(|begun| begun.elapsed() >= STINT)
 }
 
 #[cfg(test)]
