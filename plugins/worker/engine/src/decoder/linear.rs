@@ -1,11 +1,13 @@
 //! Products with matrices of quantised weights.
 //!
-//! A weight is made a number, which takes little longer than reading it from memory, and all arithmetic
-//! is that of `f32`. Before they meet weights of 4 bits, activations are rounded as ggml rounds them
-//! (`Q8_1`), so that greedy texts are those of llama.cpp; before others they are left as they are.
+//! Activations are rounded to whole numbers, as weights are, and a block's products and their sum are
+//! exact; only then does it become a number of `f32`. Before they meet weights of 4 bits, activations are
+//! rounded as ggml rounds them (`Q8_1`), so that greedy texts are those of llama.cpp; before others
+//! they keep 16 bits, which is next to all of them.
 
 mod block;
 mod format;
+mod lanes;
 mod round;
 mod tile;
 
@@ -19,6 +21,7 @@ use candle_core::utils::barrier_pool;
 use crate::EngineError;
 use crate::gguf::Gguf;
 use block::{BLOCK, Block, Bytes, HalfBytes, Nibbles};
+use round::{Precision, Rounded};
 
 /// Parts of a matrix for each thread: one that is held up leaves some of its own to others.
 const PARTS_PER_THREAD: usize = 4;
@@ -54,8 +57,11 @@ pub(super) fn multiply<const N: usize>(
     rows: &[f32],
     matrices: [(&Linear, &mut Vec<f32>); N],
 ) -> Result<(), EngineError> {
-    let coarse = matrices.iter().any(|(linear, _)| matches!(linear.weights, Weights::Nibbles(_)));
-    let rounded = if coarse { round::to_bytes(rows) } else { Vec::new() };
+    let rounded = |precision: Precision| {
+        let is_used = matrices.iter().any(|(linear, _)| linear.precision() == Some(precision));
+        if is_used { precision.round(rows) } else { Vec::new() }
+    };
+    let (bytes, words) = (rounded(Precision::Bytes), rounded(Precision::Words));
     let mut parts = Vec::new();
     for (linear, products) in matrices {
         let count = rows.len() / linear.inputs;
@@ -70,7 +76,7 @@ pub(super) fn multiply<const N: usize>(
     // Each part is taken by one thread; the locks tell the compiler so, and are never waited for.
     barrier_pool().execute_chunked(parts.len(), |range| {
         for part in &parts[range] {
-            part.lock().unwrap_or_else(PoisonError::into_inner).compute(rows, &rounded);
+            part.lock().unwrap_or_else(PoisonError::into_inner).compute(&bytes, &words);
         }
     });
     Ok(())
@@ -86,6 +92,15 @@ impl Linear {
     ) -> Result<Self, EngineError> {
         let (kind, data) = file.tensor(name, &[inputs, outputs], progress)?;
         Ok(Self { weights: Weights::new(kind, data, inputs / BLOCK), inputs, outputs })
+    }
+
+    /// How far activations are rounded before they meet the weights; `None` if candle sees to that.
+    fn precision(&self) -> Option<Precision> {
+        match &self.weights {
+            Weights::Nibbles(_) => Some(Precision::Bytes),
+            Weights::Bytes(_) | Weights::HalfBytes(_) => Some(Precision::Words),
+            Weights::Other(_) => None,
+        }
     }
 
     /// Rows of the table, by their numbers.
@@ -106,8 +121,7 @@ impl Linear {
     fn unpacked<B: Block>(&self, blocks: &[B], numbers: &[u32]) -> Vec<f32> {
         let length = self.inputs / BLOCK;
         let row = |&number: &u32| &blocks[number as usize * length..][..length];
-        let lanes = numbers.iter().flat_map(row).flat_map(Block::unpack);
-        lanes.flatten().collect()
+        numbers.iter().flat_map(row).flat_map(Block::weights).collect()
     }
 
     /// Cuts the matrix into parts.
@@ -136,16 +150,17 @@ impl Linear {
 }
 
 impl Part<'_> {
-    fn compute(&mut self, rows: &[f32], rounded: &[f32]) {
+    /// `bytes` and `words` are the rows as they are rounded to them, if some matrix wants that.
+    fn compute(&mut self, bytes: &[Rounded], words: &[Rounded]) {
         match &self.linear.weights {
-            Weights::Nibbles(blocks) => self.multiply(blocks, rounded),
-            Weights::Bytes(blocks) => self.multiply(blocks, rows),
-            Weights::HalfBytes(blocks) => self.multiply(blocks, rows),
+            Weights::Nibbles(blocks) => self.multiply(blocks, bytes),
+            Weights::Bytes(blocks) => self.multiply(blocks, words),
+            Weights::HalfBytes(blocks) => self.multiply(blocks, words),
             Weights::Other(_) => unreachable!("candle shares its work itself"),
         }
     }
 
-    fn multiply<B: Block>(&mut self, blocks: &[B], rows: &[f32]) {
+    fn multiply<B: Block>(&mut self, blocks: &[B], rows: &[Rounded]) {
         let length = self.linear.inputs / BLOCK;
         let count = self.columns[0].len().next_multiple_of(tile::WEIGHTS);
         let blocks = &blocks[self.start * length..][..count * length];

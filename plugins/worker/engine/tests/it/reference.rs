@@ -54,7 +54,7 @@ fn ids_of_sentence_pieces_are_those_of_llama_cpp() {
 
 #[test]
 fn greedy_text_of_llama_is_that_of_llama_cpp() {
-    greedy_text_agrees(SMOLLM2, "SmolLM2-135M-Instruct.Q4_1", [16, 16, 12, 15]);
+    greedy_text_agrees(SMOLLM2, "SmolLM2-135M-Instruct.Q4_1", [14, 16, 12, 15]);
 }
 
 #[test]

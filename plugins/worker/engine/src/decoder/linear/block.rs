@@ -4,19 +4,29 @@
 //! that a file has as halves, or as products of two numbers, are kept as singles.
 #![allow(clippy::inline_always, reason = "registers are passed")]
 
+use super::lanes::{Numbers, Sums};
+use super::round::Rounded;
+
 /// Weights in a block.
 pub(super) const BLOCK: usize = 32;
-/// Numbers in a vector register.
-pub(super) const LANES: usize = 8;
-/// Vector registers that a block fills.
-pub(super) const CHUNKS: usize = BLOCK / LANES;
-
-pub(super) type Lanes = [f32; LANES];
 
 /// Some weights of a row.
 pub(super) trait Block: Copy + Sync {
-    /// The weights as numbers.
-    fn unpack(&self) -> [Lanes; CHUNKS];
+    /// Whether weights have a minimum, and a minimum is to be added to each: its
+    /// [`minimum`](Self::minimum).
+    const HAS_MINIMUM: bool;
+
+    /// The weights' whole numbers.
+    fn numbers(&self) -> [Numbers; 2];
+
+    /// Adds the products of `numbers`, which are the weights' own, with those of a row.
+    fn add_products(&self, sums: Sums, numbers: [Numbers; 2], row: &Rounded) -> Sums;
+
+    /// What each weight has beside its number times its scale.
+    fn minimum(&self) -> f32;
+
+    /// The weights themselves.
+    fn weights(&self) -> [f32; BLOCK];
 }
 
 /// 4 bits a weight, from zero up, and a minimum: `Q4_0`, `Q4_1`, `Q4_K`.
@@ -43,56 +53,73 @@ pub(super) struct HalfBytes {
 }
 
 impl Block for Nibbles {
+    const HAS_MINIMUM: bool = true;
+
     #[inline(always)]
-    fn unpack(&self) -> [Lanes; CHUNKS] {
-        // A high nibble is 16 times its number: the scale makes up for it, and nothing is shifted.
-        let unpack = |pairs: &[u8; LANES], mask: u8, scale: f32| {
-            let numbers = pairs.each_ref().map(|pair| f32::from(pair & mask));
-            product_and_sum(numbers, [scale; LANES], [self.minimum; LANES])
-        };
-        let (pairs, _) = self.pairs.as_chunks();
-        let (low, high) = (self.scale, self.scale / 16.0);
-        [
-            unpack(&pairs[0], 0x0f, low),
-            unpack(&pairs[1], 0x0f, low),
-            unpack(&pairs[0], 0xf0, high),
-            unpack(&pairs[1], 0xf0, high),
-        ]
+    fn numbers(&self) -> [Numbers; 2] {
+        Numbers::of_nibbles(&self.pairs)
+    }
+
+    #[inline(always)]
+    fn add_products(&self, sums: Sums, numbers: [Numbers; 2], row: &Rounded) -> Sums {
+        sums.add_products(numbers, Numbers::of_row(&row.numbers), self.scale * row.scale)
+    }
+
+    #[inline(always)]
+    fn minimum(&self) -> f32 {
+        self.minimum
+    }
+
+    fn weights(&self) -> [f32; BLOCK] {
+        std::array::from_fn(|at| {
+            let number = self.pairs[at % 16] >> (at / 16 * 4) & 0x0f;
+            f32::from(number) * self.scale + self.minimum
+        })
     }
 }
 
 impl Block for Bytes {
+    const HAS_MINIMUM: bool = false;
+
     #[inline(always)]
-    fn unpack(&self) -> [Lanes; CHUNKS] {
-        let (numbers, _) = self.numbers.as_chunks();
-        let scaled = |numbers: [i8; LANES]| numbers.map(|number| f32::from(number) * self.scale);
-        [scaled(numbers[0]), scaled(numbers[1]), scaled(numbers[2]), scaled(numbers[3])]
+    fn numbers(&self) -> [Numbers; 2] {
+        Numbers::of_bytes(&self.numbers)
+    }
+
+    #[inline(always)]
+    fn add_products(&self, sums: Sums, numbers: [Numbers; 2], row: &Rounded) -> Sums {
+        sums.add_products(numbers, Numbers::of_row(&row.numbers), self.scale * row.scale)
+    }
+
+    fn minimum(&self) -> f32 {
+        0.0
+    }
+
+    fn weights(&self) -> [f32; BLOCK] {
+        self.numbers.map(|number| f32::from(number) * self.scale)
     }
 }
 
 impl Block for HalfBytes {
-    #[inline(always)]
-    fn unpack(&self) -> [Lanes; CHUNKS] {
-        let (numbers, _) = self.numbers.as_chunks();
-        let scaled = |numbers: [i8; LANES], scale| numbers.map(|number| f32::from(number) * scale);
-        let [first, second] = self.scales;
-        [
-            scaled(numbers[0], first),
-            scaled(numbers[1], first),
-            scaled(numbers[2], second),
-            scaled(numbers[3], second),
-        ]
-    }
-}
+    const HAS_MINIMUM: bool = false;
 
-/// `a * b + c`, rounded once where the processor does that in one instruction.
-#[inline(always)]
-pub(super) fn product_and_sum(a: Lanes, b: Lanes, c: Lanes) -> Lanes {
-    std::array::from_fn(|lane| {
-        if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
-            a[lane].mul_add(b[lane], c[lane])
-        } else {
-            a[lane] * b[lane] + c[lane]
-        }
-    })
+    #[inline(always)]
+    fn numbers(&self) -> [Numbers; 2] {
+        Numbers::of_bytes(&self.numbers)
+    }
+
+    #[inline(always)]
+    fn add_products(&self, sums: Sums, numbers: [Numbers; 2], row: &Rounded) -> Sums {
+        let (scales, [first, second]) = (self.scales, Numbers::of_row(&row.numbers));
+        let sums = sums.add_product(numbers[0], first, scales[0] * row.scale);
+        sums.add_product(numbers[1], second, scales[1] * row.scale)
+    }
+
+    fn minimum(&self) -> f32 {
+        0.0
+    }
+
+    fn weights(&self) -> [f32; BLOCK] {
+        std::array::from_fn(|at| f32::from(self.numbers[at]) * self.scales[at / 16])
+    }
 }

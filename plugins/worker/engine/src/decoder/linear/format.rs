@@ -158,7 +158,7 @@ mod tests {
         read: fn(&[u8]) -> Vec<B>,
     ) {
         let data = sample(kind, scales_at);
-        let ours: Vec<f32> = read(&data).iter().flat_map(|b| b.unpack().concat()).collect();
+        let ours: Vec<f32> = read(&data).iter().flat_map(Block::weights).collect();
         let CpuStorage::F32(theirs) =
             kind.from_data(Cow::Owned(data)).dequantize(ours.len()).unwrap()
         else {
