@@ -82,7 +82,7 @@ pub trait Store: DocumentStore {
     ///
     /// A job must always be able to end: a full store makes room or goes over its limit here, or
     /// is [`Unavailable`](StoreError::Unavailable) until there's room. What comes is bounded: about
-    /// 1.1 MiB, and one event that may be larger than a segment.
+    /// 4.1 MiB, and one event that may be larger than a segment.
     async fn end(&self, job: &JobRecord, rest: Vec<Segment>) -> Result<(), StoreError>;
 
     /// Takes over jobs that haven't ended and that no living server runs, at most `limit` of them,

@@ -26,11 +26,15 @@ use crate::store::{Position, Segment, start_of};
 pub(crate) const SEGMENT_SIZE: usize = 64 * 1024;
 
 /// How much may wait for the store before `emit` waits too, bytes: more than a fast job emits while a
-/// disk syncs, or it would wait for each sync.
-const MAX_UNSTORED: u64 = 16 * SEGMENT_SIZE as u64;
+/// disk syncs twice, or it would wait for each sync.
+const MAX_UNSTORED: u64 = 64 * SEGMENT_SIZE as u64;
+
+/// How much of that each log has for itself. For more there's room while all of them together hold
+/// back [little](Flusher::has_room).
+const OWN_UNSTORED: u64 = 16 * SEGMENT_SIZE as u64;
 
 /// How many events may wait for the store: all but [`ENGINE_EVENTS`] before `emit` waits too.
-const MAX_UNSTORED_EVENTS: u64 = 32 * 1024;
+const MAX_UNSTORED_EVENTS: u64 = 128 * 1024;
 
 /// How many of them are the engine's, which doesn't wait: more than it ever adds to one attempt.
 const ENGINE_EVENTS: u64 = 16;
@@ -52,6 +56,8 @@ pub(crate) struct Log {
 struct State {
     /// Frozen segments that the store doesn't have yet, oldest first.
     unstored: VecDeque<Segment>,
+    /// How many bytes of them the flusher has counted.
+    counted: u64,
     /// The frames after them.
     tail: Vec<u8>,
     /// How large the tail will be, most likely: a buffer that grows copies what it has each time.
@@ -135,6 +141,7 @@ impl Log {
         Self {
             state: Mutex::new(State {
                 unstored: VecDeque::new(),
+                counted: 0,
                 tail: Vec::new(),
                 expected: 0,
                 tail_first: next,
@@ -170,7 +177,7 @@ impl Log {
         if size > self.max_bytes {
             return Err(Refused::TooLarge);
         }
-        if state.is_behind() {
+        if self.is_behind(&state) {
             return Err(Refused::Behind);
         }
         self.add(state, body);
@@ -210,6 +217,9 @@ impl Log {
             return;
         }
         let waiting = std::mem::take(&mut state.waiting);
+        if has_frozen {
+            self.count(state);
+        }
         drop(guard);
         if has_frozen {
             self.pending.notify_one();
@@ -232,8 +242,27 @@ impl Log {
                 return;
             }
             state.freeze();
+            self.count(&mut state);
         }
         self.pending.notify_one();
+    }
+
+    /// Has the flusher know how much the store doesn't have. Called wherever that has changed.
+    fn count(&self, state: &mut State) {
+        if let Some(flusher) = &self.flusher {
+            let is_over = state.phase == Phase::Over;
+            let now = if is_over { 0 } else { state.unstored_bytes() };
+            flusher.count(std::mem::replace(&mut state.counted, now), now);
+        }
+    }
+
+    /// Whether the store has to catch up before there's room for more.
+    fn is_behind(&self, state: &State) -> bool {
+        let bytes = state.unstored_bytes();
+        let has_room = bytes < OWN_UNSTORED
+            || (bytes < MAX_UNSTORED && self.flusher.as_ref().is_none_or(|all| all.has_room()));
+        matches!(state.phase, Phase::Open(_))
+            && (!has_room || state.unstored_events() >= MAX_UNSTORED_EVENTS - ENGINE_EVENTS)
     }
 
     /// Waits until the store has caught up far enough for another event. Cancel-safe.
@@ -243,7 +272,7 @@ impl Log {
             let stored = self.stored.notified();
             {
                 let state = self.lock();
-                if !state.is_behind() {
+                if !self.is_behind(&state) {
                     return;
                 }
             }
@@ -262,6 +291,7 @@ impl Log {
                 return Err(Refused::Closed);
             }
             state.freeze();
+            self.count(&mut state);
             state.next.id() - 1
         };
         self.pending.notify_one();
@@ -306,6 +336,7 @@ impl Log {
         if let Some(last) = last {
             state.stored = last.last;
         }
+        self.count(&mut state);
         drop(state);
         self.stored.notify_waiters();
     }
@@ -333,6 +364,7 @@ impl Log {
     pub(crate) fn rest(&self) -> Vec<Segment> {
         let mut state = self.lock();
         state.freeze();
+        self.count(&mut state);
         state.unstored.iter().cloned().collect()
     }
 
@@ -358,6 +390,7 @@ impl Log {
         let waiting = {
             let mut state = self.lock();
             state.phase = Phase::Over;
+            self.count(&mut state);
             std::mem::take(&mut state.waiting)
         };
         for (_, waker) in waiting {
@@ -373,9 +406,15 @@ impl Log {
             state.tail_first = state.next.id();
             state.tail_offset = last.offset + last.bytes.len() as u64;
             state.tail = Vec::new();
-            // Kept here for the readers that are nearly there: most of them.
+            // Kept here for the readers that are nearly there: most of them. Others have the store.
             state.unstored.push_back(last);
+            while state.unstored_bytes() > OWN_UNSTORED
+                && let Some(oldest) = state.unstored.pop_front()
+            {
+                state.stored = oldest.last;
+            }
             state.phase = Phase::Over;
+            self.count(&mut state);
             std::mem::take(&mut state.waiting)
         };
         for (_, waker) in waiting {
@@ -409,15 +448,24 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        // A job whose task was dropped with its runtime.
+        if let Some(flusher) = &self.flusher {
+            flusher.count(self.lock().counted, 0);
+        }
+    }
+}
+
 impl State {
-    /// Whether the store has to catch up before there's room for more.
-    fn is_behind(&self) -> bool {
-        let tail = (self.tail_first, self.tail_offset);
-        let (first, offset) =
-            self.unstored.front().map_or(tail, |oldest| (oldest.first, oldest.offset));
-        matches!(self.phase, Phase::Open(_))
-            && (self.tail_offset - offset >= MAX_UNSTORED
-                || self.next.id() - first >= MAX_UNSTORED_EVENTS - ENGINE_EVENTS)
+    /// How much of the log is frozen, and not stored.
+    fn unstored_bytes(&self) -> u64 {
+        self.tail_offset - self.unstored.front().map_or(self.tail_offset, |oldest| oldest.offset)
+    }
+
+    /// How many events the store doesn't have.
+    fn unstored_events(&self) -> u64 {
+        self.next.id() - self.unstored.front().map_or(self.tail_first, |oldest| oldest.first)
     }
 
     fn freeze(&mut self) {

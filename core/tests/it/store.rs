@@ -102,14 +102,14 @@ async fn emit_waits_while_the_store_is_behind() {
     drop(router.execute_job(job, 0).await.unwrap());
     settle().await;
     let emitted = signal("behind-store/emitted").count();
-    assert!((1_000..1_200).contains(&emitted), "{emitted} KiB are waiting in memory");
+    assert!((4_000..4_200).contains(&emitted), "{emitted} KiB are waiting in memory");
     settle().await;
     assert_eq!(signal("behind-store/emitted").count(), emitted);
 
     store.set_down(false);
     assert!(matches!(end(&router, job).await, JobState::Succeeded(_)));
     let events = events(&router, job, 0).await;
-    assert!(events.iter().map(|event| event.id).eq(1..=2_002));
+    assert!(events.iter().map(|event| event.id).eq(1..=6_002));
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +136,7 @@ async fn a_call_that_was_done_although_it_failed_is_not_done_twice() {
     end(&router, job).await;
     assert!(frames(&router, job).await == live);
     let events = events(&router, job, 0).await;
-    assert!(events.iter().map(|event| event.id).eq(1..=2_002));
+    assert!(events.iter().map(|event| event.id).eq(1..=6_002));
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn a_job_whose_end_is_decided_but_not_stored_can_not_be_cancelled() {
 #[skep::operation]
 async fn emit_many(key: String, job: &JobContext) -> Result<()> {
     let text = "x".repeat(1_000);
-    for _ in 0..2_000 {
+    for _ in 0..6_000 {
         if let Err(error) = job.emit(&text).await {
             signal(&format!("{key}/failed")).fire();
             return Err(error);

@@ -105,12 +105,41 @@ async fn many_events_wake_a_reader_once() {
 
 #[tokio::test]
 async fn an_emitter_waits_while_the_store_is_behind() {
-    let (log, _) = filled(&[SEGMENT_SIZE; 16], |_| false);
+    let (log, _) = filled(&[SEGMENT_SIZE; 64], |_| false);
     assert_eq!(log.push(1, ONE), Err(Refused::Behind));
     let mut waiting = watched(log.room());
     assert!(waiting.poll().is_pending());
     log.mark_stored(1);
     assert!(waiting.poll().is_ready());
+}
+
+#[test]
+fn what_one_log_holds_back_beyond_its_own_share_others_do_not() {
+    let (flusher, large) = (Arc::new(Flusher::default()), vec![b'1'; SEGMENT_SIZE]);
+    let behind = || {
+        let log = Arc::new(Log::new(u64::MAX, Some(flusher.clone())));
+        log.open(1);
+        while log.push(1, &large).is_ok() {}
+        let bytes = log.lock().unstored_bytes();
+        (log, bytes)
+    };
+    let is_about =
+        |bytes: u64, limit: u64| (limit..limit + 2 * SEGMENT_SIZE as u64).contains(&bytes);
+    let first: Vec<_> = std::iter::repeat_with(behind).take(16).collect();
+    assert!(first.iter().all(|(_, bytes)| is_about(*bytes, MAX_UNSTORED)), "64 MiB in all");
+    let (late, bytes) = behind();
+    assert!(is_about(bytes, OWN_UNSTORED), "{bytes}");
+    // Room is made by what is stored, by a log that ends, and by one that is dropped.
+    let (stored, ended) = (&first[0].0, &first[1].0);
+    let count = stored.lock().unstored.len();
+    stored.mark_stored(count);
+    ended.close();
+    ended.finish(ended.rest_with_end(ONE).1);
+    assert!(is_about(ended.lock().unstored_bytes(), OWN_UNSTORED - SEGMENT_SIZE as u64));
+    assert!(late.push(1, ONE).is_ok());
+    drop(first);
+    drop(late);
+    assert_eq!(flusher.held_back(), 0);
 }
 
 #[test]
