@@ -136,6 +136,8 @@ fn what_one_log_holds_back_beyond_its_own_share_others_do_not() {
     ended.close();
     ended.finish(ended.rest_with_end(ONE).1);
     assert!(is_about(ended.lock().unstored_bytes(), OWN_UNSTORED - SEGMENT_SIZE as u64));
+    // Who is further behind than what is kept of it reads on from the store.
+    assert!(matches!(read(ended, Position::START).now_or_never(), Some(Read::Stored)));
     assert!(late.push(1, ONE).is_ok());
     drop(first);
     drop(late);
