@@ -15,7 +15,7 @@ use crate::job::log::Log;
 /// How long an event waits in memory at most before it's handed to the store.
 pub(super) const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
-/// How much all logs together may hold back, bytes, unless each has its own share alone.
+/// How much all logs together may hold back, bytes, before none may hold back more than its own share.
 const MAX_SHARED: u64 = 64 << 20;
 
 /// Whose tails are to be flushed, and how much waits for the store.

@@ -12,8 +12,7 @@ pub(super) const BLOCK: usize = 32;
 
 /// Some weights of a row.
 pub(super) trait Block: Copy + Sync {
-    /// Whether weights have a minimum, and a minimum is to be added to each: its
-    /// [`minimum`](Self::minimum).
+    /// Whether weights have a [`minimum`](Self::minimum); if not, it's 0.
     const HAS_MINIMUM: bool;
 
     /// The weights' whole numbers.
@@ -22,7 +21,7 @@ pub(super) trait Block: Copy + Sync {
     /// Adds the products of `numbers`, which are the weights' own, with those of a row.
     fn add_products(&self, sums: Sums, numbers: [Numbers; 2], row: &Rounded) -> Sums;
 
-    /// What each weight has beside its number times its scale.
+    /// What is added to each weight's number times its scale.
     fn minimum(&self) -> f32;
 
     /// The weights themselves.
