@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::error::{OperationError, Result};
 use crate::job::context::stopping;
 use crate::job::event::{Field, LogLevel, LogLine, Progress, write_body};
+use crate::job::live::body;
 use crate::job::log::Refused;
 use crate::job::{JobContext, Stop, stint};
 
@@ -63,9 +64,7 @@ impl JobContext {
     /// # Errors
     /// `output-too-large` past `jobs.max_log`; `cancelled` once the job has ended.
     pub async fn log(&self, level: LogLevel, message: impl Into<String>) -> Result<()> {
-        let line = LogLine { level, message: message.into() };
-        let mut body = Vec::new();
-        write_body(&mut body, Field::Log, &line)?;
+        let body = body(Field::Log, &LogLine { level, message: message.into() });
         let pushed = self.job.log.push(self.attempt(), &body);
         stint::make_way().await;
         match pushed {

@@ -195,7 +195,7 @@ impl Job {
     }
 }
 
-/// The body of an event of the engine's own.
+/// The body of an event that always serialises: one of the engine's own, or a line of a handler's log.
 pub(super) fn body(field: Field, value: &impl Serialize) -> Vec<u8> {
     let mut body = Vec::with_capacity(128);
     match write_body(&mut body, field, value) {
