@@ -61,7 +61,8 @@ impl Block for Nibbles {
 
     #[inline(always)]
     fn add_products(&self, sums: Sums, numbers: [Numbers; 2], row: &Rounded) -> Sums {
-        sums.add_products(numbers, Numbers::of_row(&row.numbers), self.scale * row.scale)
+        let [first, second] = row.times(numbers);
+        sums.add(first.plus(second), self.scale * row.scale)
     }
 
     #[inline(always)]
@@ -87,7 +88,8 @@ impl Block for Bytes {
 
     #[inline(always)]
     fn add_products(&self, sums: Sums, numbers: [Numbers; 2], row: &Rounded) -> Sums {
-        sums.add_products(numbers, Numbers::of_row(&row.numbers), self.scale * row.scale)
+        let [first, second] = row.times(numbers);
+        sums.add(first.plus(second), self.scale * row.scale)
     }
 
     fn minimum(&self) -> f32 {
@@ -109,9 +111,9 @@ impl Block for HalfBytes {
 
     #[inline(always)]
     fn add_products(&self, sums: Sums, numbers: [Numbers; 2], row: &Rounded) -> Sums {
-        let (scales, [first, second]) = (self.scales, Numbers::of_row(&row.numbers));
-        let sums = sums.add_product(numbers[0], first, scales[0] * row.scale);
-        sums.add_product(numbers[1], second, scales[1] * row.scale)
+        let [first, second] = row.times(numbers);
+        let sums = sums.add(first, self.scales[0] * row.scale);
+        sums.add(second, self.scales[1] * row.scale)
     }
 
     fn minimum(&self) -> f32 {

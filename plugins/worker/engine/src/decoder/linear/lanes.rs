@@ -9,9 +9,9 @@ mod avx2;
 mod portable;
 
 #[cfg(all(target_feature = "avx2", target_feature = "fma"))]
-pub(super) use self::avx2::{Numbers, Sums, prefetch};
+pub(super) use self::avx2::{Numbers, Products, Sums, prefetch};
 #[cfg(not(all(target_feature = "avx2", target_feature = "fma")))]
-pub(super) use self::portable::{Numbers, Sums, prefetch};
+pub(super) use self::portable::{Numbers, Products, Sums, prefetch};
 
 #[cfg(all(test, target_feature = "avx2", target_feature = "fma"))]
 mod tests {
@@ -33,17 +33,21 @@ mod tests {
             let pairs = numbers::<16>(127, seed).map(|number| u8::try_from(number + 127).unwrap());
             let total = {
                 use avx2::{Numbers, Sums};
-                let row = Numbers::of_row(&row);
-                let sums = Sums::zero().add_products(Numbers::of_bytes(&bytes), row, 0.5);
-                let sums = sums.add_product(Numbers::of_bytes(&bytes)[0], row[0], 0.25);
-                sums.add_products(Numbers::of_nibbles(&pairs), row, 2.0).total()
+                let [first, second] = Numbers::of_row(&row);
+                let [low, high] = Numbers::of_bytes(&bytes);
+                let sums = Sums::zero().add(low.times(first).plus(high.times(second)), 0.5);
+                let sums = sums.add(low.times(first), 0.25);
+                let [low, high] = Numbers::of_nibbles(&pairs);
+                sums.add(low.times(first).plus(high.times(second)), 2.0).total()
             };
             let expected = {
                 use portable::{Numbers, Sums};
-                let row = Numbers::of_row(&row);
-                let sums = Sums::zero().add_products(Numbers::of_bytes(&bytes), row, 0.5);
-                let sums = sums.add_product(Numbers::of_bytes(&bytes)[0], row[0], 0.25);
-                sums.add_products(Numbers::of_nibbles(&pairs), row, 2.0).total()
+                let [first, second] = Numbers::of_row(&row);
+                let [low, high] = Numbers::of_bytes(&bytes);
+                let sums = Sums::zero().add(low.times(first).plus(high.times(second)), 0.5);
+                let sums = sums.add(low.times(first), 0.25);
+                let [low, high] = Numbers::of_nibbles(&pairs);
+                sums.add(low.times(first).plus(high.times(second)), 2.0).total()
             };
             // They add in another order.
             assert!((total - expected).abs() < 64.0, "{total}, not {expected}");
@@ -54,18 +58,17 @@ mod tests {
     fn the_largest_numbers_do_not_overflow() {
         let (row, bytes) = ([-32_767; 32], [-128; 32]);
         let expected = 32.0 * 32_767.0 * 128.0;
-        for total in [
-            avx2::Sums::zero()
-                .add_products(avx2::Numbers::of_bytes(&bytes), avx2::Numbers::of_row(&row), 1.0)
-                .total(),
-            portable::Sums::zero()
-                .add_products(
-                    portable::Numbers::of_bytes(&bytes),
-                    portable::Numbers::of_row(&row),
-                    1.0,
-                )
-                .total(),
-        ] {
+        let with_avx2 = {
+            let [row, _] = avx2::Numbers::of_row(&row);
+            let products = avx2::Numbers::of_bytes(&bytes)[0].times(row);
+            avx2::Sums::zero().add(products.plus(products), 1.0).total()
+        };
+        let portable = {
+            let [row, _] = portable::Numbers::of_row(&row);
+            let products = portable::Numbers::of_bytes(&bytes)[0].times(row);
+            portable::Sums::zero().add(products.plus(products), 1.0).total()
+        };
+        for total in [with_avx2, portable] {
             assert!((total - expected).abs() < 64.0, "{total}, not {expected}");
         }
     }

@@ -1,7 +1,9 @@
 //! The rounding of activations.
+#![allow(clippy::inline_always, reason = "registers are passed")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers are brought to their limits before")]
 
 use super::block::BLOCK;
+use super::lanes::{Numbers, Products};
 
 /// A block of activations: whole numbers of a scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,6 +12,15 @@ pub(super) struct Rounded {
     pub(super) scale: f32,
     /// Of the rounded activations, not of their numbers.
     pub(super) sum: f32,
+}
+
+impl Rounded {
+    /// The products with numbers of weights, half by half.
+    #[inline(always)]
+    pub(super) fn times(&self, weights: [Numbers; 2]) -> [Products; 2] {
+        let [first, second] = Numbers::of_row(&self.numbers);
+        [weights[0].times(first), weights[1].times(second)]
+    }
 }
 
 /// How far activations are rounded.

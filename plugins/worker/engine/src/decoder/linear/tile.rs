@@ -49,7 +49,7 @@ fn products<B: Block, const ROWS: usize>(
     rows: [&[Rounded]; ROWS],
 ) -> [[f32; WEIGHTS]; ROWS] {
     let length = weights[0].len();
-    // All are as long, which the compiler is told so.
+    // All are as long: so the compiler knows.
     let (weights, rows) = (weights.map(|row| &row[..length]), rows.map(|row| &row[..length]));
     let mut sums = [[Sums::zero(); WEIGHTS]; ROWS];
     let mut minimums = [[0.0; WEIGHTS]; ROWS];

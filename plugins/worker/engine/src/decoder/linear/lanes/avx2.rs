@@ -20,6 +20,10 @@ const AHEAD: usize = 4096;
 #[derive(Clone, Copy)]
 pub(in super::super) struct Numbers(__m256i);
 
+/// Products of whole numbers, or their sums: one for each lane.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Products(__m256i);
+
 /// Sums, as many as there are lanes.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Sums(__m256);
@@ -58,6 +62,18 @@ impl Numbers {
         [&halves[0], &halves[1]]
             .map(|half| unsafe { Self(_mm256_loadu_si256(half.as_ptr().cast())) })
     }
+
+    #[inline(always)]
+    pub(in super::super) fn times(self, other: Self) -> Products {
+        unsafe { Products(_mm256_madd_epi16(self.0, other.0)) }
+    }
+}
+
+impl Products {
+    #[inline(always)]
+    pub(in super::super) fn plus(self, other: Self) -> Self {
+        unsafe { Self(_mm256_add_epi32(self.0, other.0)) }
+    }
 }
 
 impl Sums {
@@ -66,31 +82,11 @@ impl Sums {
         unsafe { Self(_mm256_setzero_ps()) }
     }
 
-    /// Adds the products of `a` and `b`, times `scale`.
+    /// Adds products, times `scale`.
     #[inline(always)]
-    pub(in super::super) fn add_product(self, a: Numbers, b: Numbers, scale: f32) -> Self {
-        unsafe { self.add(_mm256_madd_epi16(a.0, b.0), scale) }
-    }
-
-    /// Adds the products of both, times `scale`.
-    #[inline(always)]
-    pub(in super::super) fn add_products(
-        self,
-        a: [Numbers; 2],
-        b: [Numbers; 2],
-        scale: f32,
-    ) -> Self {
+    pub(in super::super) fn add(self, products: Products, scale: f32) -> Self {
         unsafe {
-            let first = _mm256_madd_epi16(a[0].0, b[0].0);
-            let second = _mm256_madd_epi16(a[1].0, b[1].0);
-            self.add(_mm256_add_epi32(first, second), scale)
-        }
-    }
-
-    #[inline(always)]
-    fn add(self, products: __m256i, scale: f32) -> Self {
-        unsafe {
-            Self(_mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_set1_ps(scale), self.0))
+            Self(_mm256_fmadd_ps(_mm256_cvtepi32_ps(products.0), _mm256_set1_ps(scale), self.0))
         }
     }
 

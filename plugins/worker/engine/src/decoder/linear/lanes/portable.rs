@@ -10,6 +10,10 @@ const LANES: usize = 8;
 #[derive(Clone, Copy)]
 pub(in super::super) struct Numbers([i16; 2 * LANES]);
 
+/// Products of whole numbers, or their sums: one for each lane.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Products([i32; LANES]);
+
 /// Sums, as many as there are lanes.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Sums([f32; LANES]);
@@ -39,9 +43,16 @@ impl Numbers {
     }
 
     #[inline(always)]
-    fn times(self, other: Self) -> [i32; LANES] {
+    pub(in super::super) fn times(self, other: Self) -> Products {
         let product = |at: usize| i32::from(self.0[at]) * i32::from(other.0[at]);
-        std::array::from_fn(|lane| product(lane) + product(lane + LANES))
+        Products(std::array::from_fn(|lane| product(lane) + product(lane + LANES)))
+    }
+}
+
+impl Products {
+    #[inline(always)]
+    pub(in super::super) fn plus(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
     }
 }
 
@@ -51,28 +62,11 @@ impl Sums {
         Self([0.0; LANES])
     }
 
-    /// Adds the products of `a` and `b`, times `scale`.
+    /// Adds products, times `scale`.
     #[inline(always)]
-    pub(in super::super) fn add_product(self, a: Numbers, b: Numbers, scale: f32) -> Self {
-        self.add(a.times(b), scale)
-    }
-
-    /// Adds the products of both, times `scale`.
-    #[inline(always)]
-    pub(in super::super) fn add_products(
-        self,
-        a: [Numbers; 2],
-        b: [Numbers; 2],
-        scale: f32,
-    ) -> Self {
-        let (first, second) = (a[0].times(b[0]), a[1].times(b[1]));
-        self.add(std::array::from_fn(|lane| first[lane] + second[lane]), scale)
-    }
-
-    #[inline(always)]
-    fn add(self, products: [i32; LANES], scale: f32) -> Self {
+    pub(in super::super) fn add(self, products: Products, scale: f32) -> Self {
         Self(std::array::from_fn(|lane| {
-            let product = products[lane] as f32;
+            let product = products.0[lane] as f32;
             // Rounded once where the processor does that in one instruction.
             if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
                 product.mul_add(scale, self.0[lane])
