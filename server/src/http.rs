@@ -17,8 +17,10 @@ mod plugins;
 mod problem;
 mod request;
 
+use std::future::ready;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, header};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -27,6 +29,7 @@ use skep::{Problem, Router};
 
 use self::body::Body;
 use self::guard::Guard;
+use self::jobs::parse_id;
 use self::paths::{PathError, Paths, Resource, Target};
 use self::problem::Refusal;
 use crate::config::ServerConfig;
@@ -66,10 +69,8 @@ impl Http {
 
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        // Boxed: a connection keeps the room for an answer's future as long as it lives, and most of
-        // them live to stream.
-        let mut response = match Box::pin(self.route(request)).await {
-            Ok(response) => response,
+        let mut response = match self.route(request) {
+            Ok(answer) => answer.await.unwrap_or_else(Refusal::into_response),
             Err(refusal) => refusal.into_response(),
         };
         // No answer of an API is for a browser to guess about; or to keep, unless it says so.
@@ -80,7 +81,11 @@ impl Http {
         response
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Answer {
+    /// Has the resource that is asked for answer.
+    ///
+    /// Boxed: a connection would keep the room for the largest answer's future as long as it lives, and
+    /// most of them live to stream. Each resource by itself, as each has a future of its own size.
+    fn route(&self, request: Request<Incoming>) -> Result<BoxFuture<'_, Answer>, Refusal> {
         self.guard.check(&request)?;
         // Shared, not copied: what the path names is borrowed from it.
         let uri = request.uri().clone();
@@ -91,7 +96,9 @@ impl Http {
         let resource = match found.value {
             Target::Own(resource) => *resource,
             Target::Plugins(routes) => {
-                return self.plugin_route(request, routes, &found.params).await;
+                let params = found.params.iter();
+                let params = params.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                return Ok(Box::pin(self.plugin_route(request, routes, params.collect())));
             }
         };
         let id = found.params.get("id").unwrap_or_default();
@@ -100,20 +107,27 @@ impl Http {
             Method::HEAD if resource.allow().contains("HEAD") => Method::GET,
             ref method => method.clone(),
         };
-        match (resource, method) {
-            (Resource::Jobs, Method::POST) => self.create_job(request).await,
-            (Resource::Jobs, Method::GET) => self.list_jobs(&request).await,
-            (Resource::Job, Method::GET) => self.show_job(&request, id).await,
-            (Resource::Job, Method::DELETE) => self.cancel_job(id).await,
-            (Resource::JobStream, Method::GET) => self.stream_job(&request, id).await,
-            (Resource::Operations, Method::GET) => Ok(self.list_operations(&request)),
-            (Resource::Operation, Method::GET) => self.show_operation(&request, id),
-            (Resource::Operation, Method::POST) => self.call_operation(request, id).await,
-            (Resource::Health, Method::GET) => Ok(self.health().await),
-            (Resource::Livez, Method::GET) => Ok(body::text("ok\n")),
-            (Resource::Readyz, Method::GET) => self.readyz().await,
-            (Resource::Metrics, Method::GET) => Ok(self.metrics()),
-            (resource, _) => Err(Refusal::method_not_allowed(resource.allow())),
-        }
+        Ok(match (resource, method) {
+            (Resource::Jobs, Method::POST) => Box::pin(self.create_job(request)),
+            (Resource::Jobs, Method::GET) => Box::pin(self.list_jobs(request)),
+            (Resource::Job, Method::GET) => Box::pin(self.show_job(request, parse_id(id)?)),
+            (Resource::Job, Method::DELETE) => Box::pin(self.cancel_job(parse_id(id)?)),
+            (Resource::JobStream, Method::GET) => Box::pin(self.stream_job(request, parse_id(id)?)),
+            (Resource::Operations, Method::GET) => at_once(Ok(self.list_operations(&request))),
+            (Resource::Operation, Method::GET) => at_once(self.show_operation(&request, id)),
+            (Resource::Operation, Method::POST) => {
+                Box::pin(self.call_operation(request, id.to_owned()))
+            }
+            (Resource::Health, Method::GET) => Box::pin(self.health()),
+            (Resource::Livez, Method::GET) => at_once(Ok(body::text("ok\n"))),
+            (Resource::Readyz, Method::GET) => Box::pin(self.readyz()),
+            (Resource::Metrics, Method::GET) => at_once(Ok(self.metrics())),
+            (resource, _) => return Err(Refusal::method_not_allowed(resource.allow())),
+        })
     }
+}
+
+/// An answer that nothing has to be waited for.
+fn at_once(answer: Answer) -> BoxFuture<'static, Answer> {
+    Box::pin(ready(answer))
 }

@@ -68,11 +68,7 @@ pub(crate) async fn serve(
 
 fn builder(config: &ServerConfig) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(*config.request_timeout)
-        .max_headers(100);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(*config.request_timeout);
     builder
         .http2()
         .timer(TokioTimer::new())

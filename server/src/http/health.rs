@@ -1,17 +1,17 @@
 //! `/health`, `/livez`, `/readyz`.
 
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 use serde_json::{Map, json};
 use skep::Problem;
 use skep::plugin::Health;
 use skep::problem::Code;
 
-use crate::http::body::{self, Body};
+use crate::http::body;
 use crate::http::{Answer, Http};
 
 impl Http {
     /// `GET /health`: how the server and its plugins are, for people and dashboards. Always 200.
-    pub(crate) async fn health(&self) -> Response<Body> {
+    pub(crate) async fn health(&self) -> Answer {
         let mut plugins = Map::new();
         for (name, health) in self.router.health().await {
             let health = match health {
@@ -28,15 +28,13 @@ impl Http {
         } else {
             "degraded"
         };
-        body::json(
-            StatusCode::OK,
-            &json!({
-                "status": status,
-                "version": env!("CARGO_PKG_VERSION"),
-                "jobs": self.router.job_counts(),
-                "plugins": plugins,
-            }),
-        )
+        let health = json!({
+            "status": status,
+            "version": env!("CARGO_PKG_VERSION"),
+            "jobs": self.router.job_counts(),
+            "plugins": plugins,
+        });
+        Ok(body::json(StatusCode::OK, &health))
     }
 
     /// `GET /readyz`: whether the server takes work now.

@@ -41,20 +41,21 @@ impl Http {
         job_headers::read(request.headers(), &mut job)?;
         (job.operation, job.input) = split(self.json_body(request).await?)?;
         let job = self.router.create_job(job).await?;
+        let path = path(job.id);
         let accepted = Accepted {
             job_id: job.id,
-            sse_url: format!("{}/stream", path(job.id)),
+            sse_url: format!("{path}/stream"),
             state: job.state.as_str(),
             operation: &job.operation,
             created_at: job.created_at.to_string(),
         };
         let mut response = body::json(StatusCode::CREATED, &accepted);
-        response.headers_mut().insert(header::LOCATION, location(job.id));
+        response.headers_mut().insert(header::LOCATION, header_value(path));
         Ok(response)
     }
 
     /// `GET /v1/jobs`.
-    pub(crate) async fn list_jobs(&self, request: &Request<Incoming>) -> Answer {
+    pub(crate) async fn list_jobs(&self, request: Request<Incoming>) -> Answer {
         let query = Query::of(request.uri(), &["state", "operation", "parent", "limit", "cursor"])?;
         let mut jobs = JobQuery::newest(PAGE.0);
         jobs.operation = query.value("operation").map(str::to_owned);
@@ -84,8 +85,7 @@ impl Http {
     }
 
     /// `GET /v1/jobs/{id}`.
-    pub(crate) async fn show_job(&self, request: &Request<Incoming>, id: &str) -> Answer {
-        let id = parse_id(id)?;
+    pub(crate) async fn show_job(&self, request: Request<Incoming>, id: JobId) -> Answer {
         let wait = Query::of(request.uri(), &["wait"])?.duration("wait")?;
         let mut job = self.visible_job(id).await?;
         if let Some(wait) = wait {
@@ -95,16 +95,15 @@ impl Http {
     }
 
     /// `DELETE /v1/jobs/{id}`.
-    pub(crate) async fn cancel_job(&self, id: &str) -> Answer {
-        let id = self.visible_job(parse_id(id)?).await?.id;
+    pub(crate) async fn cancel_job(&self, id: JobId) -> Answer {
+        self.visible_job(id).await?;
         let job = self.router.cancel_job(id).await?;
         Ok(body::json(StatusCode::ACCEPTED, &job))
     }
 
     /// `GET /v1/jobs/{id}/stream`.
-    pub(crate) async fn stream_job(&self, request: &Request<Incoming>, id: &str) -> Answer {
-        let id = parse_id(id)?;
-        let after = resume_after(request)?;
+    pub(crate) async fn stream_job(&self, request: Request<Incoming>, id: JobId) -> Answer {
+        let after = resume_after(&request)?;
         let job = self.visible_job(id).await?;
         if job.state.is_end() && after >= job.last_event {
             // The only answer that stops an EventSource from asking again (WHATWG HTML, 9.2.3).
@@ -141,7 +140,12 @@ impl Http {
 
 /// A job's URL, for `Location`.
 pub(crate) fn location(id: JobId) -> HeaderValue {
-    match HeaderValue::try_from(path(id)) {
+    header_value(path(id))
+}
+
+/// A path that has an id in it, as a header has it.
+fn header_value(path: String) -> HeaderValue {
+    match HeaderValue::try_from(path) {
         Ok(value) => value,
         Err(error) => unreachable!("an id is plain text: {error}"),
     }
@@ -151,7 +155,8 @@ fn path(id: JobId) -> String {
     format!("/v1/jobs/{id}")
 }
 
-fn parse_id(text: &str) -> Result<JobId, Problem> {
+/// The id in a path.
+pub(crate) fn parse_id(text: &str) -> Result<JobId, Problem> {
     text.parse().map_err(|_| {
         let text: String = text.chars().take(100).collect();
         Problem::new(Code::UnknownJob, format!("there is no job `{text}`"))

@@ -30,7 +30,7 @@ impl Http {
     /// `POST /v1/operations/{name}`: a job that belongs to this request, and is cancelled when the
     /// client goes away. One with an idempotency key belongs to nobody: its client may ask again for
     /// what it then gets, and others may wait for the same job.
-    pub(crate) async fn call_operation(&self, request: Request<Incoming>, name: &str) -> Answer {
+    pub(crate) async fn call_operation(&self, request: Request<Incoming>, name: String) -> Answer {
         let mut job = JobRequest::new(name, Value::Null);
         job.caller = self.caller(request.headers())?;
         job_headers::read(request.headers(), &mut job)?;
@@ -43,7 +43,7 @@ impl Http {
         job.start = Start::Now;
         let streams = accepts_events(&request);
         // An unknown name is told before the body is read.
-        self.router.operation(name)?;
+        self.router.operation(&job.operation)?;
         job.input = self.json_body(request).await?;
         job.attached = job.idempotency_key.is_none();
         let attached = job.attached;

@@ -108,7 +108,7 @@ impl Paths {
     }
 
     /// What `path` names, with what stands in the places of its names.
-    pub(crate) fn find<'a>(&'a self, path: &'a str) -> Option<Match<'a, 'a, &'a Target>> {
+    pub(crate) fn find<'p>(&self, path: &'p str) -> Option<Match<'_, 'p, &Target>> {
         self.0.at(path).ok()
     }
 }

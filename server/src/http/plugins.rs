@@ -7,7 +7,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request};
-use matchit::Params;
 use skep::Problem;
 use skep::problem::Code;
 use tracing::error;
@@ -23,7 +22,7 @@ impl Http {
         &self,
         request: Request<Incoming>,
         routes: &[PluginRoute],
-        params: &Params<'_, '_>,
+        params: Vec<(String, String)>,
     ) -> Answer {
         let of = |method: &Method| routes.iter().find(|one| one.route.method == *method);
         let found = match *request.method() {
@@ -37,8 +36,6 @@ impl Http {
         let caller = self.caller(request.headers())?;
         let (head, body) = request.into_parts();
         let method = found.route.method.clone();
-        let params =
-            params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let mut asked = skep::http::Request::new(method, head.uri, caller).with_params(params);
         asked.headers = head.headers;
         asked.body = self.body(body).await?;
