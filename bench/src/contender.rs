@@ -179,6 +179,11 @@ impl Contender {
         }
     }
 
+    /// Whether it's the stock build of Skep.
+    pub(crate) fn is_stock(self) -> bool {
+        matches!(self, Self::Memory | Self::Sqlite)
+    }
+
     /// Whether what it has been given is there after a restart.
     pub(crate) fn is_durable(self) -> bool {
         matches!(self, Self::Sqlite | Self::DurableStreams(Mode::File | Mode::Acid))

@@ -76,6 +76,8 @@ enum Suite {
     Full,
     /// What things cost as their number grows, drawn: half an hour
     Plots,
+    /// Nothing: Skep is put to work, so that a build which counts what it does learns from it
+    Train,
 }
 
 #[tokio::main]
@@ -97,9 +99,9 @@ async fn measure(options: &Options) -> Result<()> {
     fs::create_dir_all(&scratch)?;
     let place = Place {
         skep: fs::canonicalize(&options.skep)?,
-        custom: fs::canonicalize(&options.custom)?,
-        peers: fs::canonicalize(&options.peers)?,
-        // They are there only if they were asked for.
+        // The others are there only if they were asked for.
+        custom: path::absolute(&options.custom)?,
+        peers: path::absolute(&options.peers)?,
         llama: path::absolute(&options.llama)?,
         models: path::absolute(&options.models)?,
         scratch: fs::canonicalize(scratch)?,
@@ -108,7 +110,19 @@ async fn measure(options: &Options) -> Result<()> {
         Suite::Quick => measure_works(options, &place, Size::Quick, 3).await,
         Suite::Full => measure_works(options, &place, Size::Full, 5).await,
         Suite::Plots => measure_sweeps(options, &place, 3).await,
+        Suite::Train => train(&place).await,
     }
+}
+
+/// Skep does what it's measured by, each work once.
+async fn train(place: &Place) -> Result<()> {
+    for item in suite::training() {
+        for contender in item.contenders.iter().filter(|one| one.is_stock()) {
+            eprintln!("  {}: {}", item.name, contender.name());
+            item.work.sample(*contender, place).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn measure_works(

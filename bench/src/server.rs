@@ -8,6 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
@@ -16,7 +17,11 @@ use crate::Result;
 /// How long a server may take until it listens.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A server that runs. It's killed when dropped.
+/// How long a server may take to end, once it's asked to, and how often it's looked whether it has.
+const END_PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(5));
+
+/// A server that runs. When dropped it's asked to end, as one that counts what it does writes that down at its
+/// end; one that takes too long is killed.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -53,9 +58,12 @@ impl Server {
 
     /// The processor time that the process has taken so far, of all its threads, seconds.
     fn cpu(&self) -> Result<f64> {
-        let id = Pid::from_raw(self.child.id().try_into()?);
-        let taken = ClockId::pid_cpu_clock_id(id)?.now()?;
+        let taken = ClockId::pid_cpu_clock_id(self.id()?)?.now()?;
         Ok(Duration::from(taken).as_secs_f64())
+    }
+
+    fn id(&self) -> Result<Pid> {
+        Ok(Pid::from_raw(self.child.id().try_into()?))
     }
 
     /// The memory that the process has now, bytes.
@@ -86,7 +94,16 @@ impl Meter<'_> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // One that has ended by itself can't be killed; all the same it's waited for.
+        let (longest, pause) = END_PATIENCE;
+        let asked = Instant::now();
+        // One that has ended by itself can't be asked, or killed; all the same it's waited for.
+        let _ = self.id().map(|id| kill(id, Signal::SIGTERM));
+        while asked.elapsed() < longest {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            thread::sleep(pause);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

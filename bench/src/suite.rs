@@ -165,6 +165,12 @@ pub(crate) fn items(size: Size) -> Vec<Item> {
     items
 }
 
+/// What a build is trained by: the works for daily use, but those in which it waits.
+pub(crate) fn training() -> impl Iterator<Item = Item> {
+    let teaches = |item: &Item| !matches!(item.work, Work::Idle { .. } | Work::Start);
+    items(Size::Quick).into_iter().filter(teaches)
+}
+
 /// What is stored, and read from its store.
 fn stores(size: Size) -> [Item; 3] {
     // So many over each connection; those who take a request for each are as busy with fewer.
