@@ -144,6 +144,7 @@ impl JobContext {
     }
 
     /// Whether a test has the job stand somewhere.
+    #[cfg_attr(not(feature = "testing"), allow(clippy::unused_self, reason = "for tests"))]
     fn may_stand(&self) -> bool {
         #[cfg(feature = "testing")]
         return self.job.log.hold.is_set();

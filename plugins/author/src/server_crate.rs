@@ -2,7 +2,7 @@
 //! build.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -16,8 +16,8 @@ pub(crate) const SERVER: &str = "skep-server";
 /// The plugin whose engine chooses its kernels by the processor that it's compiled for.
 const ENGINE: &str = "skep-worker";
 
-/// What that is, as the stock build has it.
-const ENGINE_CONFIG: &str = include_str!("../../../.cargo/config.toml");
+/// How Cargo builds what is in the source tree.
+const CONFIG: &str = include_str!("../../../.cargo/config.toml");
 
 /// A server crate, in a directory that it has for itself.
 ///
@@ -81,12 +81,7 @@ impl ServerCrate<'_> {
     /// the versions that Skep is tested with.
     pub(crate) fn write(&self, lock: Lock) -> Result<Metadata, WriteError> {
         write(&self.directory.join("Cargo.toml"), &self.manifest()?)?;
-        let config = self.directory.join(".cargo/config.toml");
-        if self.plugins.iter().any(|plugin| plugin.name == ENGINE) {
-            write(&config, ENGINE_CONFIG)?;
-        } else {
-            remove(&config)?;
-        }
+        write(&self.directory.join(".cargo/config.toml"), &self.config())?;
         let path = self.directory.join("Cargo.lock");
         self.source.begin_lock(&path).map_err(|reason| WriteError::File { path, reason })?;
         let metadata = cargo::metadata(self.directory, lock)?;
@@ -117,18 +112,29 @@ impl ServerCrate<'_> {
         Ok(lines.join("\n") + &self.profiles())
     }
 
-    /// The profiles of the source. Which packages are compiled otherwise than the rest matters for
-    /// the engine.
+    /// The profiles of the source. Packages that only a release compiles in their own way are every
+    /// server's; those that `dev` does too are the engine's, and Cargo warns of one that isn't there.
     fn profiles(&self) -> String {
         let Some(Value::Table(mut profiles)) = self.source.value(&["profile"]).cloned() else {
             return String::new();
         };
-        if !self.plugins.iter().any(|plugin| plugin.name == ENGINE) {
-            for (_, profile) in &mut profiles {
-                profile.as_table_mut().map(|profile| profile.remove("package"));
-            }
+        if let (false, Some(Value::Table(dev))) = (self.has_engine(), profiles.get_mut("dev")) {
+            dev.remove("package");
         }
         format!("\n{}", Table::from_iter([("profile".to_owned(), Value::Table(profiles))]))
+    }
+
+    /// Cargo's configuration: the source tree's. Without the engine, for any processor.
+    fn config(&self) -> String {
+        let mut config: Table = CONFIG.parse().expect("the build of this program has read it");
+        if !self.has_engine() {
+            config.remove("target");
+        }
+        config.to_string()
+    }
+
+    fn has_engine(&self) -> bool {
+        self.plugins.iter().any(|plugin| plugin.name == ENGINE)
     }
 
     fn program(&self, metadata: &Metadata) -> Result<String, WriteError> {
@@ -159,15 +165,6 @@ fn write(path: &Path, text: &str) -> Result<(), WriteError> {
         fs::write(path, text)
     };
     written().map_err(|reason| WriteError::File { path: path.to_owned(), reason })
-}
-
-fn remove(path: &Path) -> Result<(), WriteError> {
-    match fs::remove_file(path) {
-        Err(reason) if reason.kind() != ErrorKind::NotFound => {
-            Err(WriteError::File { path: path.to_owned(), reason })
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -209,8 +206,12 @@ mod tests {
         assert!(read("Cargo.toml").contains("[profile.dev.package.skep-engine]"));
 
         write_with(&["system"], directory.path());
-        assert!(!directory.path().join(".cargo/config.toml").exists());
+        assert!(!read(".cargo/config.toml").contains("target-cpu"));
+        assert!(read(".cargo/config.toml").contains("HAVE_FDATASYNC"), "SQLite's flags stay");
         assert!(!read("Cargo.toml").contains("skep-engine"));
-        assert!(read("Cargo.toml").contains("lto = \"fat\""), "the release profile stays");
+        let release: Table = read("Cargo.toml").parse().unwrap();
+        let source = Source::built_from().unwrap();
+        let stays = Some(&release["profile"]["release"]);
+        assert_eq!(stays, source.value(&["profile", "release"]), "the release profile stays");
     }
 }
