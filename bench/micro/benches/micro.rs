@@ -1,4 +1,4 @@
-//! How long it takes, on one thread and without HTTP: `cargo bench --bench micro`.
+//! How long it takes, on one thread and without HTTP: `cargo bench --bench micro --features timed`.
 //!
 //! Where a row has items, they are events: its item/s are what is to be read.
 
