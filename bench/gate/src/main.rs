@@ -1,8 +1,9 @@
-//! The gate: holds the counts of `benches/instructions.rs` against those in `bench/instructions.json`.
+//! The gate: holds the counts of `bench/micro/benches/instructions.rs` against those in
+//! `bench/instructions.json`.
 //!
 //! ```console
-//! $ cargo run --release --bin gate               # fails where a count has changed
-//! $ cargo run --release --bin gate -- --update   # accepts the counts as they are now
+//! $ ./x gate            # fails where a count has changed
+//! $ ./x gate --update   # accepts the counts as they are now
 //! ```
 //!
 //! It's a ratchet: a count that has become much smaller fails, too, until the smaller one is stored;
@@ -21,13 +22,10 @@ use serde_json::{Deserializer, Value};
 /// Instructions by benchmark.
 type Counts = BTreeMap<String, u64>;
 
-const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
+/// The package of what is counted.
+const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../micro");
 
 const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../instructions.json");
-
-/// What accepts new counts.
-const UPDATE: &str =
-    "cargo run --release --manifest-path bench/micro/Cargo.toml --bin gate -- --update";
 
 /// How much a count may change, percent.
 const TOLERANCE: f64 = 5.0;
@@ -41,7 +39,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             fs::write(STORED, serde_json::to_string_pretty(&counts)? + "\n")?;
             counts
         }
-        _ => return Err("usage: gate [--update]".into()),
+        _ => return Err("usage: ./x gate [--update]".into()),
     };
     print_units(&counts);
     let stored = fs::read_to_string(STORED).map_err(|error| format!("{STORED}: {error}"))?;
@@ -49,7 +47,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     if faults.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("\n{}\n\nto accept these counts: {UPDATE}", faults.join("\n"));
+    eprintln!("\n{}\n\nto accept these counts: ./x gate --update", faults.join("\n"));
     Ok(ExitCode::FAILURE)
 }
 
