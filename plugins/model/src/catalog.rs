@@ -36,6 +36,9 @@ pub(crate) struct Model {
     pub(crate) id: String,
     /// The name of the file that was imported.
     pub(crate) file: String,
+    /// Where it was downloaded from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
     /// The file's size.
     pub(crate) bytes: u64,
     /// The file's SHA-256, hexadecimal.
@@ -53,7 +56,7 @@ pub(crate) struct Model {
     pub(crate) context_length: Option<u64>,
     /// The number of weights.
     pub(crate) parameters: u64,
-    /// When it was imported.
+    /// When it was imported, or downloaded.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub(crate) imported_at: Timestamp,
 }
@@ -135,8 +138,22 @@ impl Catalog {
         tempfile::Builder::new().prefix(".import-").tempdir_in(&self.models).map(Staged)
     }
 
+    /// Makes what was staged a model. If there is one of that id, and of the same file, it stays.
+    pub(crate) fn keep(&self, staged: Staged, id: &ModelId, model: Model) -> Result<Model> {
+        if self.commit(staged, id, &model).map_err(|error| not_stored(&error))? {
+            return Ok(model);
+        }
+        match self.find(id)? {
+            Some(kept) if kept.sha256 == model.sha256 => Ok(kept),
+            Some(kept) => Err(taken(&kept)),
+            None => Err(OperationError::message(format!(
+                "another job deleted model `{id}` while it was made; do the same again"
+            ))),
+        }
+    }
+
     /// Makes what was staged the model `model.id`. `false` if there is one of that id already.
-    pub(crate) fn commit(&self, staged: Staged, id: &ModelId, model: &Model) -> io::Result<bool> {
+    fn commit(&self, staged: Staged, id: &ModelId, model: &Model) -> io::Result<bool> {
         let directory = staged.0.path();
         let mut sidecar = File::create_new(directory.join(SIDECAR))?;
         sidecar.write_all(&serde_json::to_vec_pretty(model)?)?;
@@ -200,6 +217,20 @@ impl Staged {
     pub(crate) fn file(&self) -> PathBuf {
         self.0.path().join(FILE)
     }
+}
+
+/// What the operating system says of a file has no path in it.
+pub(crate) fn not_stored(error: &io::Error) -> OperationError {
+    OperationError::new("model-not-stored", format!("the model can't be stored: {error}"))
+}
+
+/// Another file has the id that was asked for.
+pub(crate) fn taken(kept: &Model) -> OperationError {
+    let Model { id, file, .. } = kept;
+    let detail = format!(
+        "model `{id}` is another file already (`{file}`): take another id, or delete that one first"
+    );
+    OperationError::new("model-exists", detail).with_status(409)
 }
 
 /// Makes the names in a directory outlive a power cut.

@@ -4,6 +4,8 @@
 //! stranger's. Every length is held against the file's size before anything is read or allocated,
 //! what isn't needed is passed over, and the header as a whole has a limit.
 
+mod tensor;
+
 use std::collections::HashMap;
 use std::io::{self, BufRead, ErrorKind};
 
@@ -195,7 +197,7 @@ impl<R: BufRead> Reader<R> {
         self.expect_more(count, SMALLEST_TENSOR)?;
         let too_large = || Malformed("a tensor has impossible dimensions".to_owned());
         let mut parameters = 0_u64;
-        let mut last_offset = 0;
+        let mut last = 0;
         for _ in 0..count {
             let length = self.u64()?;
             self.pass_over(length)?;
@@ -208,18 +210,19 @@ impl<R: BufRead> Reader<R> {
                 weights = weights.checked_mul(self.u64()?).ok_or_else(too_large)?;
             }
             parameters = parameters.checked_add(weights).ok_or_else(too_large)?;
-            self.u32()?;
-            last_offset = self.u64()?.max(last_offset);
+            // Of a type that isn't known it's known where it begins.
+            let bytes = tensor::size(self.u32()?, weights).unwrap_or(1);
+            let end = self.u64()?.checked_add(bytes).ok_or(Truncated)?;
+            last = end.max(last);
         }
         let alignment = match metadata.get("general.alignment") {
             Some(Value::Integer(alignment)) if alignment.is_power_of_two() => *alignment,
             Some(_) => return Err(Malformed("`general.alignment` is unusable".to_owned())),
             None => 32,
         };
-        // How long the last tensor is takes a table of all types; the engine has one.
         let data = self.at.checked_next_multiple_of(alignment);
-        match data.and_then(|data| data.checked_add(last_offset)) {
-            Some(last) if last < self.size => Ok(parameters),
+        match data.and_then(|data| data.checked_add(last)) {
+            Some(end) if end <= self.size => Ok(parameters),
             _ => Err(Truncated),
         }
     }

@@ -9,7 +9,7 @@ const MAX_LENGTH: usize = 64;
 /// A model's id: a lower-case letter or digit, then these, `.`, `_` and `-`, 64 in all.
 ///
 /// So no id is hidden, is `..`, or has a separator in it: it can be joined to a path as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ModelId(String);
 
 impl ModelId {

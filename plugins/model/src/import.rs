@@ -8,14 +8,16 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use skep::prelude::*;
 
-use crate::catalog::{Catalog, Model};
+use crate::catalog::{Catalog, Model, not_stored, taken};
+use crate::digest::{hexadecimal, mismatch};
 use crate::gguf;
 use crate::id::ModelId;
 
 /// How much is read at once: between two pieces the import can be cancelled.
 const PIECE: usize = 1 << 20;
 
-/// Imports the file at `path` as `id`. Blocks its thread.
+/// Imports the file at `path` as `id`; it must have the SHA-256 that is `expected`, if one is. Blocks
+/// its thread.
 ///
 /// `progress` is told how many bytes of how many are read, and ends the import by its error.
 ///
@@ -26,6 +28,7 @@ pub(crate) fn import(
     catalog: &Catalog,
     path: &str,
     id: &ModelId,
+    expected: Option<&str>,
     progress: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<Model> {
     let source = regular_file(path)?;
@@ -49,9 +52,15 @@ pub(crate) fn import(
     let copy = if linked { None } else { Some(File::create_new(staged.file())) };
     let copy = copy.transpose().map_err(|error| not_stored(&error))?;
     let sha256 = transfer(&file, copy, bytes, path, progress)?;
+    if let Some(expected) = expected
+        && sha256 != expected
+    {
+        return Err(mismatch(&format!("`{path}`"), expected, &sha256));
+    }
     let model = Model {
         id: id.to_string(),
         file: source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        source: None,
         bytes,
         sha256,
         architecture: header.architecture,
@@ -61,16 +70,7 @@ pub(crate) fn import(
         parameters: header.parameters,
         imported_at: Timestamp::now(),
     };
-    if catalog.commit(staged, id, &model).map_err(|error| not_stored(&error))? {
-        return Ok(model);
-    }
-    match catalog.find(id)? {
-        Some(kept) if kept.sha256 == model.sha256 => Ok(kept),
-        Some(kept) => Err(taken(&kept)),
-        None => Err(OperationError::message(format!(
-            "another job deleted model `{id}` while it was imported; import it again"
-        ))),
-    }
+    catalog.keep(staged, id, model)
 }
 
 /// Reads all of `file` and returns its SHA-256; writes what it reads to `copy`, if there is one.
@@ -101,16 +101,7 @@ fn transfer(
     if done != bytes {
         return Err(invalid_path(path, "it changed while it was read"));
     }
-    let digest = hash.finalize().iter().fold(String::new(), |mut digest, byte| {
-        digest.push(hexadecimal(byte >> 4));
-        digest.push(hexadecimal(byte & 15));
-        digest
-    });
-    Ok(digest)
-}
-
-fn hexadecimal(digit: u8) -> char {
-    char::from_digit(digit.into(), 16).unwrap_or_default()
+    Ok(hexadecimal(&hash.finalize()))
 }
 
 /// The file that `path` leads to, without links on the way: a hard link to a symbolic link would
@@ -130,18 +121,4 @@ fn regular_file(path: &str) -> Result<PathBuf> {
 fn invalid_path(path: &str, reason: &str) -> OperationError {
     let detail = format!("`{path}` can't be imported: {reason}");
     OperationError::new("invalid-path", detail).with_status(422)
-}
-
-/// What the operating system says of a file has no path in it.
-fn not_stored(error: &std::io::Error) -> OperationError {
-    OperationError::new("model-not-stored", format!("the model can't be stored: {error}"))
-}
-
-fn taken(kept: &Model) -> OperationError {
-    let Model { id, file, .. } = kept;
-    let detail = format!(
-        "model `{id}` is another file already (`{file}`): import this one by another id, or \
-         delete that one first"
-    );
-    OperationError::new("model-exists", detail).with_status(409)
 }

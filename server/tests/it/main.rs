@@ -5,6 +5,8 @@ mod bad_input;
 mod browser;
 mod cli;
 mod containment;
+#[cfg(feature = "stock")]
+mod download;
 mod idempotency;
 mod jobs;
 mod limits;

@@ -14,7 +14,7 @@ const ORPHAN: Duration = Duration::from_secs(3);
 /// What is generated would take minutes, so whatever stops it early is seen to.
 const LONG: u32 = 4000;
 
-fn model() -> PathBuf {
+pub(crate) fn model() -> PathBuf {
     let models = std::env::var_os("SKEP_MODELS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/models"),
         PathBuf::from,

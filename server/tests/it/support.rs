@@ -101,7 +101,13 @@ impl Server {
     /// Starts the stock server.
     #[cfg(feature = "stock")]
     pub(crate) fn stock() -> Self {
-        Self::of(env!("CARGO_BIN_EXE_skep").into(), "", &[])
+        Self::stock_with("")
+    }
+
+    /// Starts the stock server with a configuration file.
+    #[cfg(feature = "stock")]
+    pub(crate) fn stock_with(config: &str) -> Self {
+        Self::of(env!("CARGO_BIN_EXE_skep").into(), config, &[])
     }
 
     fn of(program: PathBuf, config: &str, flags: &[&str]) -> Self {

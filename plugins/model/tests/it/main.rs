@@ -1,5 +1,7 @@
 //! Behaviour of the operations, through a router.
 
+mod download;
 mod import;
 mod keep;
 mod support;
+mod web;

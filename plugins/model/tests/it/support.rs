@@ -23,19 +23,25 @@ async fn locate(
 
 pub(crate) struct Server {
     pub(crate) router: Router,
+    plugin: Value,
     directory: TempDir,
 }
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::with(json!({})).await
+    }
+
+    /// With this `[plugins.model]`.
+    pub(crate) async fn with(plugin: Value) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let router = start(directory.path()).await;
-        Self { router, directory }
+        let router = start(directory.path(), &plugin).await;
+        Self { router, plugin, directory }
     }
 
     /// The same data directory after the server was killed.
     pub(crate) async fn restart(&mut self) {
-        self.router = start(self.directory.path()).await;
+        self.router = start(self.directory.path(), &self.plugin).await;
     }
 
     pub(crate) async fn call(&self, operation: &str, input: Value) -> Result<Value, Problem> {
@@ -62,10 +68,17 @@ impl Server {
     pub(crate) fn models(&self) -> PathBuf {
         self.directory.path().join("data/model/models")
     }
+
+    /// The part of a model that has come, in bytes, if there's one.
+    pub(crate) fn part(&self, id: &str) -> Option<u64> {
+        let part = self.directory.path().join("data/model/downloads").join(id).join("part");
+        std::fs::metadata(part).ok().map(|part| part.len())
+    }
 }
 
-async fn start(directory: &Path) -> Router {
+async fn start(directory: &Path, plugin: &Value) -> Router {
     let mut config = Config::default();
+    config.plugins.insert("model".to_owned(), plugin.clone());
     config.data_dir = directory.join("data");
     let store = MemoryStore::new(1 << 24);
     Router::start(config, Linked::all(), Arc::new(store)).await.unwrap()
@@ -82,7 +95,9 @@ pub(crate) fn gguf(bytes: usize, weight: u8) -> Vec<u8> {
     file.extend([text("llama.context_length"), vec![4, 0, 0, 0, 0, 8, 0, 0]].concat());
     file.extend([text("weights"), vec![1, 0, 0, 0]].concat());
     file.extend((bytes as u64).to_le_bytes());
-    file.extend([0; 12]);
+    // Of one byte each, from the first one on.
+    file.extend(24_u32.to_le_bytes());
+    file.extend([0; 8]);
     file.resize(file.len().next_multiple_of(32), 0);
     file.resize(file.len() + bytes, weight);
     file

@@ -1,0 +1,209 @@
+//! `model_download`: from an address to a model in the catalog.
+//!
+//! - `source.rs`: what a client names
+//! - `address.rs`: which machines may be asked
+//! - `web.rs`: a request, with its redirects; `reply.rs`: what the answer means; `failure.rs`: whether
+//!   to ask again
+//! - `part.rs`: what has come, on the disk
+//! - `transfer.rs`: all requests that it takes, and the model that comes of it
+
+mod address;
+mod failure;
+mod part;
+mod reply;
+mod source;
+mod transfer;
+mod web;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
+use skep::Problem;
+use skep::prelude::*;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+pub(crate) use self::address::Allowed;
+use self::source::Remote;
+pub(crate) use self::source::Source;
+pub(crate) use self::transfer::Limits;
+use self::transfer::{Status, Transfer};
+pub(crate) use self::web::Hub;
+use self::web::Web;
+use crate::catalog::{Catalog, Model, taken};
+use crate::id::ModelId;
+use crate::plugin::TELL_EVERY;
+
+/// The downloads of a server.
+///
+/// There's one transfer an id, however many jobs wait for it; it goes on for as long as one of them
+/// does, and what has come stays on the disk.
+pub(crate) struct Downloads {
+    /// Where the parts are, each in a directory of its id.
+    directory: PathBuf,
+    catalog: Catalog,
+    settings: Settings,
+    /// Made by the first download: it reads the system's certificates.
+    web: OnceLock<Arc<Web>>,
+    running: Mutex<HashMap<ModelId, Running>>,
+}
+
+/// Where models may come from, and what that may take.
+pub(crate) struct Settings {
+    pub(crate) allowed: Allowed,
+    pub(crate) hub: Hub,
+    pub(crate) limits: Limits,
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) id: ModelId,
+    pub(crate) source: Remote,
+    /// The SHA-256 that the file must have, in lower case.
+    pub(crate) sha256: Option<String>,
+}
+
+type Outcome = BoxFuture<'static, Result<Model, Problem>>;
+
+/// A transfer that jobs wait for.
+struct Running {
+    request: Request,
+    /// Who polls one of its clones drives it.
+    outcome: WeakShared<Outcome>,
+    status: watch::Receiver<Status>,
+}
+
+impl Downloads {
+    pub(crate) fn new(directory: PathBuf, catalog: Catalog, settings: Settings) -> Self {
+        Self { directory, catalog, settings, web: OnceLock::new(), running: Mutex::default() }
+    }
+
+    /// Downloads a model, or waits for the transfer that does so already.
+    pub(crate) async fn download(&self, request: Request, job: &JobContext) -> Result<Model> {
+        let catalog = self.catalog.clone();
+        let wanted = request.clone();
+        if let Some(kept) = job.blocking(move || catalog.find(&wanted.id)).await? {
+            return if is_of(&kept, &request) { Ok(kept) } else { Err(taken(&kept)) };
+        }
+        let (mut outcome, status) = self.join(request)?;
+        let mut clock = interval(TELL_EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = Told::default();
+        loop {
+            tokio::select! {
+                outcome = &mut outcome => {
+                    told.tell(&status, job).await?;
+                    return Ok(outcome?);
+                }
+                () = job.cancelled() => {
+                    return Err(OperationError::message("the job was cancelled"));
+                }
+                _ = clock.tick() => told.tell(&status, job).await?,
+            }
+        }
+    }
+
+    /// Drops what has come of a model that isn't there yet; `false` if there's nothing. Blocks.
+    ///
+    /// # Errors
+    /// `download-runs` while jobs wait for it.
+    pub(crate) fn forget(&self, id: &ModelId) -> Result<bool> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.get(id).is_some_and(|running| running.outcome.upgrade().is_some()) {
+            let detail =
+                format!("model `{id}` is being downloaded: cancel the jobs that do so first");
+            return Err(OperationError::new("download-runs", detail).with_status(409));
+        }
+        Ok(part::remove(&self.directory.join(id.as_str()))?)
+    }
+
+    /// The transfer of what is asked for, a new one if there's none.
+    fn join(&self, request: Request) -> Result<(Shared<Outcome>, watch::Receiver<Status>)> {
+        let web = self.web()?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = running.get(&request.id)
+            && let Some(outcome) = there.outcome.upgrade()
+        {
+            if there.request != request {
+                return Err(another(&there.request));
+            }
+            return Ok((outcome, there.status.clone()));
+        }
+        running.retain(|_, running| running.outcome.upgrade().is_some());
+        let (told, status) = watch::channel(Status::default());
+        let transfer = Transfer {
+            id: request.id.clone(),
+            source: request.source.clone(),
+            sha256: request.sha256.clone(),
+            directory: self.directory.join(request.id.as_str()),
+            catalog: self.catalog.clone(),
+            web,
+            limits: self.settings.limits,
+            status: told,
+        };
+        let outcome = async { transfer.run().await.map_err(OperationError::into_problem) };
+        let outcome = outcome.boxed().shared();
+        if let Some(outcome) = outcome.downgrade() {
+            let (id, status) = (request.id.clone(), status.clone());
+            running.insert(id, Running { request, outcome, status });
+        }
+        Ok((outcome, status))
+    }
+
+    fn web(&self) -> Result<Arc<Web>> {
+        if let Some(web) = self.web.get() {
+            return Ok(web.clone());
+        }
+        let Settings { allowed, hub, limits } = &self.settings;
+        let web = Web::new(allowed.clone(), hub.clone(), limits.patience).map_err(|error| {
+            let detail = format!("the system's certificates can't be read: {error}");
+            OperationError::message(detail)
+        })?;
+        Ok(self.web.get_or_init(|| Arc::new(web)).clone())
+    }
+}
+
+/// What a job has told of a transfer.
+#[derive(Default)]
+struct Told {
+    progress: Option<(u64, Option<u64>)>,
+    troubles: u32,
+}
+
+impl Told {
+    /// Tells what is new.
+    async fn tell(&mut self, status: &watch::Receiver<Status>, job: &JobContext) -> Result<()> {
+        let Status { done, total, trouble } = status.borrow().clone();
+        if let Some((times, what)) = trouble
+            && times != self.troubles
+        {
+            self.troubles = times;
+            job.log(LogLevel::Warn, what).await?;
+        }
+        if self.progress != Some((done, total)) {
+            self.progress = Some((done, total));
+            job.progress(done, total, "bytes").await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a model is what was asked for.
+fn is_of(kept: &Model, request: &Request) -> bool {
+    match &request.sha256 {
+        Some(sha256) => kept.sha256 == *sha256,
+        None => kept.source.as_ref().is_some_and(|source| *source == request.source.to_string()),
+    }
+}
+
+fn another(running: &Request) -> OperationError {
+    let Request { id, source, .. } = running;
+    let detail = format!(
+        "model `{id}` is being downloaded from {source}, or with another digest: wait for that, or \
+         take another id"
+    );
+    OperationError::new("download-runs", detail).with_status(409)
+}
