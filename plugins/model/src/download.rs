@@ -183,7 +183,9 @@ impl Told {
             self.troubles = times;
             job.log(LogLevel::Warn, what).await?;
         }
-        if self.progress != Some((done, total)) {
+        // A bar of nothing says nothing: first somebody has to answer.
+        let is_begun = total.is_some() || done > 0;
+        if is_begun && self.progress != Some((done, total)) {
             self.progress = Some((done, total));
             job.progress(done, total, "bytes").await?;
         }
