@@ -49,12 +49,12 @@ impl Reply {
             let error = OperationError::new("download-refused", detail).with_status(502);
             return Err(Failure::Final(error));
         }
-        let differs = |found: &Option<String>, known: &Option<String>| {
-            found.is_some() && known.is_some() && found != known
-        };
-        let has_changed = reply.from > 0
-            && (reply.total != origin.total || differs(&reply.validator, &origin.validator));
-        if has_changed {
+        // Either may say nothing of it.
+        let totals = reply.total.zip(origin.total);
+        let validators = reply.validator.as_ref().zip(origin.validator.as_ref());
+        let has_changed = totals.is_some_and(|(now, before)| now != before)
+            || validators.is_some_and(|(now, before)| now != before);
+        if reply.from > 0 && has_changed {
             return Err(Failure::Restart(format!("the file at {host} has changed")));
         }
         Ok(reply)

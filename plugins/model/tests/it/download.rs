@@ -213,6 +213,25 @@ async fn without_a_length_the_files_own_header_says_whether_it_is_whole() {
 }
 
 #[tokio::test]
+async fn a_file_whose_length_is_told_later_goes_on_where_it_broke_off() {
+    let content = model(2, 0);
+    let file = content.clone();
+    let web = Web::start(move |number, ask| match number {
+        0 => {
+            let head = format!("HTTP/1.1 200 OK\r\nETag: {ETAG}\r\nTransfer-Encoding: chunked\r\n");
+            let body = [format!("{:x}\r\n", file.len()).as_bytes(), &file[..MB]].concat();
+            Answer { head, body, stalls: false }
+        }
+        _ => Answer::file(&file, ETAG, ask),
+    })
+    .await;
+    let server = server_for(&web).await;
+    let model = download(&server, &web.url("/a.gguf")).await.unwrap();
+    assert_is(&server, &model, &content);
+    assert_eq!(web.asked()[1].range, Some(MB));
+}
+
+#[tokio::test]
 async fn an_encoded_file_is_refused() {
     let file = model(1, 0);
     let web =
