@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use skep::prelude::*;
 use tempfile::TempDir;
 
+use crate::gguf::Header;
 use crate::id::ModelId;
 
 /// The model's file, in its directory.
@@ -59,6 +60,32 @@ pub(crate) struct Model {
     /// When it was imported, or downloaded.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub(crate) imported_at: Timestamp,
+}
+
+impl Model {
+    /// A file of `bytes` bytes that has this header, kept from now on.
+    pub(crate) fn new(
+        id: &ModelId,
+        file: String,
+        source: Option<String>,
+        (bytes, sha256): (u64, String),
+        header: Header,
+    ) -> Self {
+        let Header { architecture, name, quantisation, context_length, parameters } = header;
+        Self {
+            id: id.to_string(),
+            file,
+            source,
+            bytes,
+            sha256,
+            architecture,
+            name,
+            quantisation,
+            context_length,
+            parameters,
+            imported_at: Timestamp::now(),
+        }
+    }
 }
 
 /// The directory that the models are in.

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use skep::prelude::*;
 
@@ -57,19 +56,8 @@ pub(crate) fn import(
     {
         return Err(mismatch(&format!("`{path}`"), expected, &sha256));
     }
-    let model = Model {
-        id: id.to_string(),
-        file: source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        source: None,
-        bytes,
-        sha256,
-        architecture: header.architecture,
-        name: header.name,
-        quantisation: header.quantisation,
-        context_length: header.context_length,
-        parameters: header.parameters,
-        imported_at: Timestamp::now(),
-    };
+    let file = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let model = Model::new(id, file, None, (bytes, sha256), header);
     catalog.keep(staged, id, model)
 }
 

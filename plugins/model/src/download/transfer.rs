@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use jiff::Timestamp;
 use skep::prelude::*;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -255,19 +254,8 @@ impl Transfer {
                 return Err(invalid(&self.source, &error.to_string()).into());
             }
         };
-        let model = Model {
-            id: self.id.to_string(),
-            file: self.source.file_name(),
-            source: Some(self.source.to_string()),
-            bytes,
-            sha256,
-            architecture: header.architecture,
-            name: header.name,
-            quantisation: header.quantisation,
-            context_length: header.context_length,
-            parameters: header.parameters,
-            imported_at: Timestamp::now(),
-        };
+        let (file, source) = (self.source.file_name(), self.source.to_string());
+        let model = Model::new(&self.id, file, Some(source), (bytes, sha256), header);
         let (catalog, id, path) = (self.catalog.clone(), self.id.clone(), part.get().path());
         let publish = move |_: &mut Part| {
             let staged = catalog.stage()?;
