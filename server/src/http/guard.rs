@@ -27,6 +27,10 @@ impl Guard {
 
     /// Lets `request` pass, or says why not.
     pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+        let has_origin = request.headers().contains_key(header::ORIGIN);
+        if !has_origin && plain_host(request).is_some_and(|host| self.knows(host)) {
+            return Ok(());
+        }
         let host = host(request)?;
         if !self.knows(host.host()) {
             let detail = format!(
@@ -68,6 +72,21 @@ fn host<B>(request: &Request<B>) -> Result<Authority, Problem> {
         return Err(bad("a request has one `Host` header (RFC 9112, 3.2)"));
     };
     Authority::try_from(value.as_bytes()).map_err(|_| bad("the `Host` header is not a host"))
+}
+
+/// The same without its port, where it can be read as it stands, as nearly always: as an authority it
+/// would have to be copied first.
+fn plain_host<B>(request: &Request<B>) -> Option<&str> {
+    if request.uri().authority().is_some() {
+        return None;
+    }
+    let mut values = request.headers().get_all(header::HOST).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let value = value.to_str().ok()?;
+    match value.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(host),
+        _ => Some(value),
+    }
 }
 
 fn name(header: &HeaderName) -> &str {
