@@ -255,7 +255,17 @@ fn unanswered(host: &str, error: &hyper_util::client::legacy::Error) -> Failure 
     if let Some(why) = causes.iter().find_map(|cause| cause.downcast_ref()) {
         return forbidden(why);
     }
+    if let Some(why) = causes.iter().find_map(|cause| untrusted(*cause)) {
+        let detail = format!("{host} can't be trusted, or doesn't speak TLS: {why}");
+        return Failure::Final(OperationError::new("download-refused", detail).with_status(502));
+    }
     // The last one has the reason, those before it say where it was noticed.
     let cause = causes[causes.len() - 1];
     Failure::passing(format!("{host} can't be reached: {cause}"))
+}
+
+/// What TLS says against a host, if it's that: it says the same when it's asked again.
+fn untrusted<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let inner = cause.downcast_ref::<io::Error>()?.get_ref()?;
+    inner.downcast_ref().or_else(|| untrusted(inner))
 }

@@ -7,6 +7,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use skep::job::{Event, EventKind};
 use skep::{JobRequest, Problem};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 use crate::support::{Server, gguf};
 use crate::web::{Answer, Ask, Web};
@@ -328,6 +330,25 @@ async fn a_server_that_stalls_is_asked_for_the_rest() {
     let model = server.call("model_get", json!({ "id": "a" })).await.unwrap();
     assert_is(&server, &model, &content);
     assert_eq!(web.asked()[1].range, Some(MB));
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_not_asked_by_https_again_and_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = tokio::spawn(async move {
+        for asked in 1.. {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            assert_eq!(asked, 1, "it's asked again");
+        }
+    });
+    let server = Server::with(json!({ "allowed_hosts": ["127.0.0.1"] })).await;
+    let result = download(&server, &format!("https://{address}/a.gguf")).await;
+    let problem = assert_refused(&server, result, "download-refused");
+    assert!(problem.detail.contains("TLS"), "{problem}");
+    assert!(!asked.is_finished());
+    asked.abort();
 }
 
 #[tokio::test]
