@@ -9,6 +9,9 @@ mod tensor;
 use std::collections::HashMap;
 use std::io::{self, BufRead, ErrorKind};
 
+/// What every file begins with.
+pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
+
 /// The longest header that is read. The largest vocabularies take some 20 MB.
 const MAX_HEADER: u64 = 128 << 20;
 
@@ -70,7 +73,7 @@ use GgufError::{BigEndian, Malformed, NotGguf, Truncated, Version};
 /// Reads the header of a file of `size` bytes.
 pub(crate) fn read(file: impl BufRead, size: u64) -> Result<Header, GgufError> {
     let mut reader = Reader { file, at: 0, size };
-    if size < 4 || reader.bytes()? != *b"GGUF" {
+    if size < 4 || reader.bytes()? != MAGIC {
         return Err(NotGguf);
     }
     match reader.u32()? {

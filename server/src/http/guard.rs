@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{self, HeaderName};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, Uri};
 use skep::Problem;
@@ -67,8 +67,7 @@ fn host<B>(request: &Request<B>) -> Result<Authority, Problem> {
     let bad = |detail: &str| {
         Problem::new(Code::InvalidHeader, detail).with("header", name(&header::HOST))
     };
-    let mut values = request.headers().get_all(header::HOST).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
+    let Some(value) = host_header(request) else {
         return Err(bad("a request has one `Host` header (RFC 9112, 3.2)"));
     };
     Authority::try_from(value.as_bytes()).map_err(|_| bad("the `Host` header is not a host"))
@@ -80,13 +79,17 @@ fn plain_host<B>(request: &Request<B>) -> Option<&str> {
     if request.uri().authority().is_some() {
         return None;
     }
-    let mut values = request.headers().get_all(header::HOST).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let value = value.to_str().ok()?;
+    let value = host_header(request)?.to_str().ok()?;
     match value.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(host),
         _ => Some(value),
     }
+}
+
+/// The `Host` header, if there's one and no other.
+fn host_header<B>(request: &Request<B>) -> Option<&HeaderValue> {
+    let mut values = request.headers().get_all(header::HOST).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 fn name(header: &HeaderName) -> &str {

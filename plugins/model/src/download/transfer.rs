@@ -21,11 +21,8 @@ use crate::download::part::{Origin, Part};
 use crate::download::reply::Reply;
 use crate::download::source::Remote;
 use crate::download::web::{Range, Web};
-use crate::gguf;
+use crate::gguf::{self, GgufError, MAGIC};
 use crate::id::ModelId;
-
-/// What every GGUF file begins with.
-const MAGIC: &[u8] = b"GGUF";
 
 /// The pause before a first repetition; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -214,7 +211,7 @@ impl Transfer {
                 is_gguf = true;
                 if part.with(|part| part.head(MAGIC.len())).await? != MAGIC {
                     part.clear().await?;
-                    return Err(invalid(&self.source, "it is not a GGUF file").into());
+                    return Err(invalid(&self.source, &GgufError::NotGguf).into());
                 }
             }
             self.tell(part.len(), total);
@@ -251,7 +248,7 @@ impl Transfer {
             Ok(header) => header,
             Err(error) => {
                 part.clear().await?;
-                return Err(invalid(&self.source, &error.to_string()).into());
+                return Err(invalid(&self.source, &error).into());
             }
         };
         let (file, source) = (self.source.file_name(), self.source.to_string());
@@ -347,7 +344,7 @@ fn not_written(error: &io::Error) -> OperationError {
     OperationError::new(code, detail).with_status(status)
 }
 
-fn invalid(source: &Remote, reason: &str) -> OperationError {
+fn invalid(source: &Remote, reason: &GgufError) -> OperationError {
     let detail = format!("{source} is no model: {reason}");
     OperationError::new("invalid-model", detail).with_status(422)
 }
