@@ -14,6 +14,8 @@ pub use serde;
 pub use serde_json;
 
 use crate::error::{OperationError, Result};
+use crate::operation::OperationSpec;
+use crate::placement;
 use crate::problem::{Code, Problem};
 use crate::schema;
 
@@ -74,6 +76,14 @@ pub fn output_schema<T: Output>() -> Value {
 
 pub fn config_schema<T: Configuration>() -> Value {
     schema::input_schema::<T>()
+}
+
+pub fn place(spec: &mut OperationSpec, placement: placement::Placement) {
+    placement::place(spec, placement);
+}
+
+pub fn arrive(input: Value) -> Result<Value> {
+    placement::arrive(input)
 }
 
 pub fn default_state<T: DefaultState>() -> T {

@@ -48,6 +48,7 @@ impl OperationError {
                 status: Code::Failed.status(),
                 detail: detail.into(),
                 extensions: Map::new(),
+                is_permanent: false,
                 code,
             }),
             source: None,
@@ -75,6 +76,14 @@ impl OperationError {
     #[must_use]
     pub fn with_retry_after(self, retry_after: Duration) -> Self {
         self.with("retry_after", retry_after.as_secs_f64())
+    }
+
+    /// Says that another attempt is of no use: the job isn't tried again though its operation has
+    /// `retry`.
+    #[must_use]
+    pub fn permanent(mut self) -> Self {
+        self.problem.is_permanent = true;
+        self
     }
 
     /// Adds a member to the problem, for programs to read.

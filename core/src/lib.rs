@@ -33,6 +33,7 @@
 //!   cancellation and calls other operations.
 //! - [`plugin`](mod@plugin) tells a plugin's life.
 //! - [`interceptor`] is what stands around every execution.
+//! - [`placement`] is where operations run, on a server that knows others.
 //! - [`http`] is what a plugin serves over HTTP beside operations.
 //! - [`Router`] is the engine's one state: it makes jobs, runs them, and reads their logs. It can be
 //!   used without a server.
@@ -50,6 +51,7 @@ pub mod interceptor;
 pub mod job;
 pub mod metrics;
 pub mod operation;
+pub mod placement;
 pub mod plugin;
 pub mod problem;
 mod registry;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::job::JobContext;
+use crate::placement::Placement;
 
 /// The code of one operation.
 ///
@@ -51,6 +52,9 @@ pub struct OperationSpec {
     pub hints: Hints,
     /// How long and how often it runs.
     pub limits: Limits,
+    /// Where it runs, if it may be asked to run on another machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
     /// Whether it's for other operations only: it isn't listed, and clients can't start it.
     #[serde(skip)]
     pub hidden: bool,
@@ -71,6 +75,7 @@ impl OperationSpec {
             emits_schema: None,
             hints: Hints::default(),
             limits: Limits::default(),
+            placement: None,
             hidden: false,
         }
     }

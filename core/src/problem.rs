@@ -125,6 +125,8 @@ pub struct Problem {
     pub detail: String,
     /// Further members, by code (`did_you_mean`, `errors`, `line`...).
     pub extensions: Map<String, Value>,
+    /// Whether its operation says that another attempt is of no use. Not told to clients.
+    pub(crate) is_permanent: bool,
 }
 
 impl Problem {
@@ -136,6 +138,7 @@ impl Problem {
             title: Cow::Borrowed(code.title()),
             detail: detail.into(),
             extensions: Map::new(),
+            is_permanent: false,
         }
     }
 
@@ -159,13 +162,14 @@ impl Problem {
     }
 
     /// Whether the same may succeed at another time: not if the request is at fault (a status of
-    /// 4xx, but for 408, 425 and 429), nor if the operations call each other wrongly.
+    /// 4xx, but for 408, 425 and 429), nor if who asks goes in a circle (508), nor if the operation says
+    /// so ([`OperationError::permanent`](crate::OperationError::permanent)).
     pub fn is_transient(&self) -> bool {
         match self.status {
+            _ if self.is_permanent => false,
             408 | 425 | 429 => true,
-            500.. => ![Code::CallCycle, Code::CallDepth, Code::OutputTooLarge]
-                .into_iter()
-                .any(|code| self.is(code)),
+            508 => false,
+            500.. => !self.is(Code::OutputTooLarge),
             _ => false,
         }
     }
@@ -221,6 +225,7 @@ impl<'de> Deserialize<'de> for Problem {
             title: wire.title.into(),
             detail: wire.detail,
             extensions: wire.extensions,
+            is_permanent: false,
         })
     }
 }

@@ -20,12 +20,19 @@ pub(crate) struct OperationAttribute {
     max_queued: Option<LitInt>,
     retry: Option<RetryAttribute>,
     deprecated: Option<LitStr>,
+    pub(crate) placement: Option<PlacementAttribute>,
 }
 
 /// `retry(attempts = 3, backoff = "1s")`.
 struct RetryAttribute {
     attempts: LitInt,
     backoff_ms: u64,
+}
+
+/// `placed`, `placed(model = "id")`, `placed(model = "id", anywhere)`.
+pub(crate) struct PlacementAttribute {
+    model: Option<LitStr>,
+    anywhere: bool,
 }
 
 /// `#[plugin(name = "hive", config = HiveConfig)]`.
@@ -98,16 +105,14 @@ impl OperationAttribute {
                 input.parse::<Token![=]>()?;
                 self.deprecated = Some(input.parse()?);
             }
-            "placed" => {
-                return Err(Error::new(key.span(), format!("`{key}` is not built yet")));
-            }
+            "placed" => self.placement = Some(PlacementAttribute::read(key, input)?),
             _ => {
                 return Err(Error::new(
                     key.span(),
                     format!(
                         "`{key}` is not an attribute of operations; there are read_only, \
                          idempotent, destructive, emits, timeout, max_concurrency, max_queued, \
-                         retry, deprecated, hidden"
+                         retry, deprecated, hidden, placed"
                     ),
                 ));
             }
@@ -138,6 +143,7 @@ impl OperationAttribute {
                 ));
             }
         });
+        let placement = self.placement.iter().map(PlacementAttribute::set);
         let deprecated = self.deprecated.iter();
         let concurrency = self.max_concurrency.iter();
         let queued = self.max_queued.iter();
@@ -149,6 +155,7 @@ impl OperationAttribute {
             #(#emits)*
             #(#timeout)*
             #(#retry)*
+            #(#placement)*
             #(spec.deprecated = ::core::option::Option::Some(#deprecated.to_owned());)*
             #(spec.limits.max_concurrency = ::core::option::Option::Some(#concurrency);)*
             #(spec.limits.max_queued = ::core::option::Option::Some(#queued);)*
@@ -185,6 +192,52 @@ impl RetryAttribute {
             return Err(Error::new(retry.span(), message));
         };
         Ok(Self { attempts, backoff_ms })
+    }
+}
+
+impl PlacementAttribute {
+    fn read(placed: &Ident, input: ParseStream<'_>) -> Result<Self> {
+        let mut attribute = Self { model: None, anywhere: false };
+        if !input.peek(syn::token::Paren) {
+            return Ok(attribute);
+        }
+        let arguments;
+        syn::parenthesized!(arguments in input);
+        while !arguments.is_empty() {
+            let key: Ident = arguments.parse()?;
+            match key.to_string().as_str() {
+                "model" => {
+                    arguments.parse::<Token![=]>()?;
+                    attribute.model = Some(arguments.parse()?);
+                }
+                "anywhere" => attribute.anywhere = true,
+                _ => {
+                    let message =
+                        format!("`{key}` is not a part of `placed`; there are model and anywhere");
+                    return Err(Error::new(key.span(), message));
+                }
+            }
+            if !arguments.is_empty() {
+                arguments.parse::<Token![,]>()?;
+            }
+        }
+        if attribute.model.is_none() {
+            let message = "`placed` says by which field's model: `placed(model = \"id\")`; alone it's \
+                           where `hive_id` says";
+            return Err(Error::new(placed.span(), message));
+        }
+        Ok(attribute)
+    }
+
+    /// A statement that places `spec`.
+    fn set(&self) -> TokenStream {
+        let placement = quote!(::skep::placement::Placement);
+        let placement = match (&self.model, self.anywhere) {
+            (None, _) => quote!(#placement::Here),
+            (Some(field), false) => quote!(#placement::WithModel(#field.to_owned())),
+            (Some(field), true) => quote!(#placement::WithModelOrAnywhere(#field.to_owned())),
+        };
+        quote!(::skep::__private::place(&mut spec, #placement);)
     }
 }
 

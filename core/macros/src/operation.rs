@@ -19,6 +19,7 @@ pub(crate) fn expand(attribute: &OperationAttribute, mut function: ItemFn) -> Re
     let handler = Handler {
         operation: &operation,
         spec: spec(&operation, attribute, &function.attrs)?,
+        is_placed: attribute.placement.is_some(),
         plugin: None,
         function: quote!(#name),
     };
@@ -70,6 +71,11 @@ pub(crate) fn spec(
         let message = "an operation has a doc comment: its first paragraph is the summary";
         return Err(Error::new(operation.name.span(), message));
     }
+    if let (Some(_), Some(field)) = (&attribute.placement, operation.parameter("hive_id")) {
+        let message =
+            "`placed` adds `hive_id` to the input by itself; the operation runs where it says";
+        return Err(Error::new(field.span(), message));
+    }
     let (_, input) = operation.input();
     let input_schema = quote_spanned! {
         input.span() => ::skep::__private::input_schema::<#input>()
@@ -93,6 +99,8 @@ pub(crate) fn spec(
 pub(crate) struct Handler<'a> {
     pub(crate) operation: &'a Operation,
     pub(crate) spec: TokenStream,
+    /// Whether its input has the field `hive_id` beside the operation's own.
+    pub(crate) is_placed: bool,
     /// The plugin's type, if the operation is a method.
     pub(crate) plugin: Option<&'a syn::Type>,
     /// What is called.
@@ -107,12 +115,13 @@ impl Handler<'_> {
     /// The input's type, the handler's type, and its implementation.
     pub(crate) fn definition(&self) -> TokenStream {
         let ty = self.ty();
-        let Self { operation, spec, plugin, function } = self;
+        let Self { operation, spec, is_placed, plugin, function } = self;
         let (input_definition, input) = operation.input();
         let state = plugin.map(|plugin| quote!(plugin: ::std::sync::Arc<#plugin>,));
         let read = quote_spanned! {
             input.span() => ::skep::__private::read_input::<#input>
         };
+        let arrived = is_placed.then(|| quote!(let input = ::skep::__private::arrive(input)?;));
         let receiver = plugin.map(|_| quote!(&*self.plugin,));
         let arguments = operation.arguments();
         let output = &operation.output;
@@ -146,6 +155,7 @@ impl Handler<'_> {
                     input: ::skep::__private::serde_json::Value,
                     job: &::skep::job::JobContext,
                 ) -> ::skep::Result<::skep::__private::serde_json::Value> {
+                    #arrived
                     let input = #read(input)?;
                     #write(#function(#receiver #(#arguments),*).await)
                 }

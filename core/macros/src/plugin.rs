@@ -152,6 +152,7 @@ fn handler(
     let handler = Handler {
         operation: &operation,
         spec: spec(&operation, attribute, &method.attrs)?,
+        is_placed: attribute.placement.is_some(),
         plugin: Some(ty),
         function: quote!(<#ty>::#name),
     };

@@ -84,6 +84,14 @@ impl Operation {
         Ok(Self { name: signature.ident.clone(), input, arguments, output })
     }
 
+    /// The parameter that is called `name`.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&Ident> {
+        match &self.input {
+            Input::Fields(fields) => fields.iter().map(|field| &field.name).find(|at| *at == name),
+            Input::Whole(_) => None,
+        }
+    }
+
     /// The definition of the input's type, and the type.
     pub(crate) fn input(&self) -> (TokenStream, TokenStream) {
         let fields = match &self.input {

@@ -142,6 +142,18 @@ impl JobContext {
         self.attempt.deadline
     }
 
+    /// How many servers have handed the job on before this one ([`JobRequest::hops`]).
+    pub fn hops(&self) -> u32 {
+        self.job.look(|record| record.hops)
+    }
+
+    /// Whether another process goes on with the job once this one has stopped: it's told to stop
+    /// because the server goes down, its store outlives the server, and it may be run again. What the
+    /// job has begun elsewhere is then to be left as it is.
+    pub fn is_handed_over(&self) -> bool {
+        self.job.is_handed_over(&self.router)
+    }
+
     /// The router that runs the job: what is served and how many jobs there are.
     pub fn router(&self) -> &Router {
         &self.router
@@ -222,7 +234,8 @@ impl JobContext {
             return Err(stopping());
         }
         let caller = Caller::Job(self.id());
-        let request = JobRequest { caller, ..JobRequest::new(operation, input?) };
+        let hops = self.hops();
+        let request = JobRequest { caller, hops, ..JobRequest::new(operation, input?) };
         let parent = Parent { job: self.job.clone(), attempt: self.attempt.clone() };
         Ok(self.router.start_owned(request, Some(parent)).await?)
     }

@@ -26,6 +26,8 @@ pub(crate) struct Job {
     /// Fires when the job is to stop; `stop` has the reason.
     pub(crate) cancel: CancellationToken,
     stop: OnceLock<Stop>,
+    /// Whose handler does it, where that isn't `operation`'s.
+    rerouted: Mutex<Option<Arc<Operation>>>,
     pub(super) first_poll: FirstPoll,
     /// A first reader has come.
     pub(super) claimed: Notify,
@@ -72,6 +74,7 @@ impl Job {
             log: Arc::new(log),
             cancel: cancel.unwrap_or_default(),
             stop: OnceLock::new(),
+            rerouted: Mutex::default(),
             first_poll: FirstPoll::default(),
             claimed: Notify::new(),
             record: Mutex::new(record),
@@ -106,6 +109,23 @@ impl Job {
     /// Only code of this crate, which takes no other lock, runs under the lock.
     fn lock(&self) -> MutexGuard<'_, JobRecord> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The operation that does the job: its own, or the one that it's rerouted to.
+    pub(super) fn done_by(&self) -> Arc<Operation> {
+        let rerouted = self.rerouted.lock().unwrap_or_else(PoisonError::into_inner);
+        rerouted.as_ref().unwrap_or(&self.operation).clone()
+    }
+
+    /// Notes which operation does the job from now on. Returns whether that changes its record.
+    pub(super) fn reroute(&self, to: &Arc<Operation>) -> bool {
+        let to = (to.name != self.operation.name).then(|| to.clone());
+        let name = to.as_ref().map(|operation| operation.name.clone());
+        *self.rerouted.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        let mut record = self.lock();
+        let changes = record.rerouted_to != name;
+        record.rerouted_to = name;
+        changes
     }
 
     /// Waits for the job's end, or until it's left to another process, and returns its state.

@@ -34,6 +34,9 @@ pub struct JobRequest {
     pub attached: bool,
     /// Who asks.
     pub caller: Caller,
+    /// How many servers have handed the job on before this one: where they do so in a circle, the
+    /// number tells.
+    pub hops: u32,
     /// The event at which a test has the job stand.
     #[cfg(feature = "testing")]
     pub(crate) hold_at: Option<u64>,
@@ -51,6 +54,7 @@ impl JobRequest {
             idempotency_key: None,
             attached: false,
             caller: Caller::Server,
+            hops: 0,
             #[cfg(feature = "testing")]
             hold_at: None,
         }
@@ -247,6 +251,11 @@ pub struct JobRecord {
     pub input: Arc<RawValue>,
     /// Who asked for it.
     pub caller: Caller,
+    /// How many servers have handed it on before this one.
+    pub hops: u32,
+    /// The operation whose handler does it, where an interceptor has
+    /// [rerouted](crate::Execution::reroute) it: that one's hints say whether it may be run again.
+    pub rerouted_to: Option<Arc<str>>,
     /// Whether it belongs to who asked: it isn't run again when a server has lost him.
     pub attached: bool,
     /// Its priority.
@@ -284,6 +293,8 @@ impl JobRecord {
             operation: operation.into(),
             input,
             caller: Caller::Server,
+            hops: 0,
+            rerouted_to: None,
             attached: false,
             priority: Priority::Normal,
             timeout: None,

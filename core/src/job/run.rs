@@ -239,14 +239,32 @@ impl Job {
         if !execution.job().router().is_intercepted() {
             return Ok(execution);
         }
+        let router = execution.job().router().clone();
+        let prepared = async {
+            let execution = execution.prepare().await?;
+            self.note_reroute(&router, &execution.operation).await;
+            Ok(execution)
+        };
         tokio::select! {
-            prepared = AssertUnwindSafe(execution.prepare()).catch_unwind() => match prepared {
+            prepared = AssertUnwindSafe(prepared).catch_unwind() => match prepared {
                 Ok(Ok(execution)) => Ok(execution),
                 Ok(Err(error)) => Err(Some(self.settle(Handled::Returned(Err(error))))),
                 Err(panic) => Err(Some(self.settle(Handled::Panicked(message(panic))))),
             },
             () = self.cancel.cancelled() => Err(None),
             () = until(attempt.deadline) => Err(Some(Err(self.timed_out()))),
+        }
+    }
+
+    /// Has the store know which operation does the job, where an interceptor has changed that: after a
+    /// crash it's that one's hints which count.
+    async fn note_reroute(&self, router: &Router, to: &Arc<Operation>) {
+        if self.reroute(to) {
+            let mut record = self.record();
+            record.state = JobState::Running;
+            if let Err(full) = self.persist(|| router.store().update(&record)).await {
+                self.stop_full(&full);
+            }
         }
     }
 
@@ -321,7 +339,7 @@ impl Job {
 
     /// How long the job waits before it's tried again, if it is.
     fn pause_after(&self, problem: &Problem) -> Option<Duration> {
-        let retry = self.operation.spec.limits.retry?;
+        let retry = self.done_by().spec.limits.retry?;
         let attempt = self.look(|record| record.attempt);
         (problem.is_transient() && attempt < retry.attempts)
             .then(|| retry.pause(attempt, problem.retry_after()))
@@ -380,7 +398,12 @@ impl Job {
 
     /// Whether another process may run the job again though it has run here.
     fn outlives_server(&self) -> bool {
-        self.outlives_owner() && self.operation.spec.hints.idempotent
+        self.outlives_owner() && self.done_by().spec.hints.idempotent
+    }
+
+    /// Whether the job stops because the server goes down, and another process goes on with it.
+    pub(super) fn is_handed_over(&self, router: &Router) -> bool {
+        self.stopped() == Some(Stop::Shutdown) && router.is_durable() && self.outlives_server()
     }
 
     /// Whether the job goes on in another process, if the store outlives this one, now that the

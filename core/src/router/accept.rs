@@ -51,6 +51,7 @@ impl Router {
         })?;
         let mut record = JobRecord {
             caller: request.caller.clone(),
+            hops: request.hops,
             attached: request.attached,
             priority: request.priority,
             timeout: request.timeout,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::job::{Job, JobState, Log, NotAgain, Queued, Run, Wait, crashed};
+use crate::job::{Job, JobRecord, JobState, Log, NotAgain, Queued, Run, Wait, crashed};
 use crate::registry::Operation;
 use crate::router::{Router, StartError};
 use crate::store::Claimed;
@@ -58,7 +58,7 @@ impl Router {
             Some(JobState::Cancelled)
         } else if record.parent().is_some() {
             Some(crashed(&record, NotAgain::Called))
-        } else if ran && !operation.spec.hints.idempotent {
+        } else if ran && !self.may_run_again(&operation, &record) {
             Some(crashed(&record, NotAgain::NotIdempotent))
         } else if ran && record.crashes >= max_attempts {
             Some(crashed(&record, NotAgain::GivenUp))
@@ -102,8 +102,17 @@ impl Router {
         self.spawn(job.run(router, run));
         Fate::RunsAgain
     }
+
+    /// Whether the operation that did the job when its server died may do it twice.
+    fn may_run_again(&self, operation: &Operation, record: &JobRecord) -> bool {
+        match &record.rerouted_to {
+            None => operation.spec.hints.idempotent,
+            Some(other) => self.find(other).is_ok_and(|other| other.spec.hints.idempotent),
+        }
+    }
 }
 
+/// What becomes of a job that is taken over.
 enum Fate {
     RunsAgain,
     Ends,

@@ -15,6 +15,7 @@ mod memory;
 mod plugin_context;
 mod plugins;
 mod recovery;
+mod rerouted;
 mod restart;
 mod retry;
 mod router;

@@ -4,8 +4,6 @@ use serde_json::{Value, json};
 use skep::prelude::*;
 use skep::problem::{Code, Problem};
 
-use crate::hive::HiveId;
-
 /// What to ask, and how. Exactly one of `prompt` and `messages` is given.
 #[skep::data]
 // In place of a `oneOf`, whose errors quote the whole input and name no field.
@@ -54,9 +52,6 @@ pub(crate) struct InferInput {
     /// The worker to ask; any that has the model if absent.
     #[serde(default)]
     pub(crate) worker_id: Option<String>,
-    /// The hive to compute on.
-    #[serde(default)]
-    pub(crate) hive_id: HiveId,
     /// Whether the text is emitted as it comes; without, it's in the result alone.
     #[serde(default = "default_stream")]
     pub(crate) stream: bool,

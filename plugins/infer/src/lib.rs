@@ -10,7 +10,6 @@
 //! - `relay.rs`: a job's events from another's
 
 mod choice;
-mod hive;
 mod input;
 mod output;
 mod plugin;

@@ -4,7 +4,6 @@ use serde_json::json;
 use skep::prelude::*;
 
 use crate::choice::Choice;
-use crate::hive::HiveId;
 use crate::input::InferInput;
 use crate::output::{Answer, Inferred, Timings, Token};
 use crate::relay::{Output, relay};
@@ -22,9 +21,8 @@ impl Inference {
     /// The text is emitted as it comes, and is whole in the result. If no worker has the model yet,
     /// one is started, and stays; how far it is comes as progress, in bytes, then how far the
     /// prompt is, in tokens.
-    #[operation(emits = Token)]
+    #[operation(emits = Token, placed(model = "model"))]
     async fn infer(&self, Input(input): Input<InferInput>, job: &JobContext) -> Result<Inferred> {
-        let HiveId::Localhost = input.hive_id;
         let request = input.request()?;
         if job.router().operation("worker_spawn").is_err() {
             let detail = "`infer` asks the workers of the plugin `worker`, which is not linked \

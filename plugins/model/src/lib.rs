@@ -18,7 +18,6 @@ mod catalog;
 mod digest;
 mod download;
 mod gguf;
-mod hive;
 mod id;
 mod import;
 mod plugin;

@@ -11,7 +11,6 @@ use url::Url;
 
 use crate::catalog::{Catalog, Model};
 use crate::download::{Allowed, Downloads, Hub, Limits, Request, Settings, Source};
-use crate::hive::HiveId;
 use crate::id::ModelId;
 use crate::import::import;
 
@@ -134,7 +133,7 @@ impl Models {
     /// on behind it; `model_delete` drops it. Jobs that want the same at the same time share one
     /// transfer. The file is checked before it's a model: against `sha256`, against the hub's
     /// digest, and as a GGUF file.
-    #[operation(idempotent)]
+    #[operation(idempotent, placed(model = "id", anywhere))]
     async fn model_download(
         &self,
         /// Where it comes from.
@@ -145,12 +144,8 @@ impl Models {
         /// What to call the model; the file's name in lower case if absent.
         #[schemars(regex(pattern = ModelId::PATTERN))]
         id: Option<String>,
-        /// The hive that keeps the model.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
         job: &JobContext,
     ) -> Result<Model> {
-        let HiveId::Localhost = hive_id;
         let sha256 = sha256.map(|digest| digest.to_ascii_lowercase());
         match Source::parse(&model)? {
             Source::Remote(source) => {
@@ -170,7 +165,7 @@ impl Models {
     /// Importing the same file by the same id again changes nothing. `invalid-path` and
     /// `invalid-model` say what is wrong with the file, `model-exists` that the id is another
     /// file's.
-    #[operation(idempotent)]
+    #[operation(idempotent, placed)]
     async fn model_import(
         &self,
         /// The file's absolute path, on the machine that the server runs on.
@@ -178,41 +173,26 @@ impl Models {
         /// What to call the model; the file's name in lower case if absent.
         #[schemars(regex(pattern = ModelId::PATTERN))]
         id: Option<String>,
-        /// The hive that keeps the model.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
         job: &JobContext,
     ) -> Result<Model> {
-        let HiveId::Localhost = hive_id;
         self.import(path, id, None, job).await
     }
 
     /// List the models, by their ids.
-    #[operation(read_only, idempotent)]
-    async fn model_list(
-        &self,
-        /// The hive whose models are listed.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
-        job: &JobContext,
-    ) -> Result<Vec<Model>> {
-        let HiveId::Localhost = hive_id;
+    #[operation(read_only, idempotent, placed)]
+    async fn model_list(&self, job: &JobContext) -> Result<Vec<Model>> {
         let catalog = self.catalog.clone();
         Ok(job.blocking(move || catalog.list()).await?)
     }
 
     /// Show one model.
-    #[operation(read_only, idempotent)]
+    #[operation(read_only, idempotent, placed(model = "id"))]
     async fn model_get(
         &self,
         /// The model's id.
         id: String,
-        /// The hive that keeps the model.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
         job: &JobContext,
     ) -> Result<Model> {
-        let HiveId::Localhost = hive_id;
         let catalog = self.catalog.clone();
         job.blocking(move || find(&catalog, &id)).await
     }
@@ -221,17 +201,13 @@ impl Models {
     ///
     /// The file that it was imported from stays where it is. Workers that have loaded the model go
     /// on.
-    #[operation(destructive)]
+    #[operation(destructive, placed(model = "id"))]
     async fn model_delete(
         &self,
         /// The model's id.
         id: String,
-        /// The hive that keeps the model.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
         job: &JobContext,
     ) -> Result<Deleted> {
-        let HiveId::Localhost = hive_id;
         let (catalog, downloads) = (self.catalog.clone(), self.downloads.clone());
         let work = move || {
             let Some(model) = ModelId::parse(&id) else { return Err(unknown(&catalog, &id)) };

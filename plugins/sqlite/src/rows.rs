@@ -26,11 +26,13 @@ macro_rules! summary_columns {
 pub(crate) const SUMMARY: &str = summary_columns!();
 
 /// The columns that [`record`] reads, in its order; from `jobs JOIN inputs`.
-pub(crate) const RECORD: &str =
-    concat!(summary_columns!(), ", timeout, outcome, idempotency_key, input, attached");
+pub(crate) const RECORD: &str = concat!(
+    summary_columns!(),
+    ", timeout, outcome, idempotency_key, input, attached, hops, rerouted_to"
+);
 
 /// How many columns [`record`] reads: the place of the first that a query adds.
-pub(crate) const RECORD_COLUMNS: usize = 19;
+pub(crate) const RECORD_COLUMNS: usize = 21;
 
 /// The number of a state in the database: its place in a job's life.
 pub(crate) fn state_number(state: StateName) -> i64 {
@@ -155,6 +157,8 @@ pub(crate) fn record(row: &Row<'_>) -> Result<JobRecord, Failure> {
     record.idempotency_key = row.get(16)?;
     record.input = raw(row.get(17)?)?.into();
     record.attached = row.get(18)?;
+    record.hops = row.get(19)?;
+    record.rerouted_to = row.get(20)?;
     record.state = match record.state {
         JobState::Succeeded(_) => JobState::Succeeded(raw(row.get(15)?)?.into()),
         JobState::Failed(_) => {

@@ -8,7 +8,8 @@ use crate::error::OpenError;
 
 /// What makes each version from the one before it. A version that was released never changes: a
 /// new one comes behind it.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// The version that this program writes.
 #[expect(clippy::cast_possible_wrap, reason = "there are few")]

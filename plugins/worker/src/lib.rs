@@ -23,7 +23,6 @@
 mod answer;
 mod catalog;
 mod command;
-mod hive;
 mod log;
 mod plugin;
 mod process;

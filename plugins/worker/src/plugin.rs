@@ -7,7 +7,6 @@ use skep::prelude::*;
 use skep::problem::Code;
 
 use crate::catalog::{Catalog, last_lines};
-use crate::hive::HiveId;
 use crate::log::{KEPT_LINES, LogEntry};
 use crate::process::Program;
 use crate::protocol::{Answer, Ask, Generate, Load, Say, Token};
@@ -85,7 +84,7 @@ impl Workers {
     /// Start a worker: a process that loads a model and keeps it.
     ///
     /// How far the load is comes as progress, in bytes. Cancelling the job ends the process.
-    #[operation]
+    #[operation(placed)]
     async fn worker_spawn(
         &self,
         /// The id of the model, as `model_list` has it.
@@ -97,12 +96,9 @@ impl Workers {
         #[default(0)]
         #[schemars(range(max = 0))]
         device: u32,
-        /// The hive to start it on.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
         job: &JobContext,
     ) -> Result<Worker> {
-        let (Backend::Cpu, HiveId::Localhost) = (worker, hive_id);
+        let Backend::Cpu = worker;
         debug_assert_eq!(device, 0, "the schema lets no other through");
         let Location { path, model } = locate(job, &model).await?;
         let running = self.catalog.start(&model.id, &model.architecture)?;
@@ -122,42 +118,28 @@ impl Workers {
     }
 
     /// List the workers that run, the oldest first.
-    #[operation(read_only, idempotent)]
-    async fn worker_list(
-        &self,
-        /// The hive whose workers are listed.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
-    ) -> Result<Vec<Worker>> {
-        let HiveId::Localhost = hive_id;
+    #[operation(read_only, idempotent, placed)]
+    async fn worker_list(&self) -> Result<Vec<Worker>> {
         Ok(self.catalog.list().iter().map(|running| running.view()).collect())
     }
 
     /// Show one worker.
-    #[operation(read_only, idempotent)]
+    #[operation(read_only, idempotent, placed)]
     async fn worker_get(
         &self,
         /// The worker's id.
         id: String,
-        /// The hive that it runs on.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
     ) -> Result<Worker> {
-        let HiveId::Localhost = hive_id;
         Ok(self.catalog.find(&id)?.view())
     }
 
     /// End a worker. The jobs that it has fail with `worker-deleted`.
-    #[operation(destructive)]
+    #[operation(destructive, placed)]
     async fn worker_delete(
         &self,
         /// The worker's id.
         id: String,
-        /// The hive that it runs on.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
     ) -> Result<Worker> {
-        let HiveId::Localhost = hive_id;
         let running = self.catalog.find(&id)?;
         running.stop(Stop::Deleted);
         running.gone().await;
@@ -165,7 +147,7 @@ impl Workers {
     }
 
     /// Read the log of a worker, oldest line first; the last 1000 lines are kept.
-    #[operation(read_only, idempotent, emits = LogEntry)]
+    #[operation(read_only, idempotent, emits = LogEntry, placed)]
     async fn worker_logs(
         &self,
         /// The worker's id.
@@ -175,12 +157,8 @@ impl Workers {
         /// Go on with the lines that come, until the job is cancelled or the worker ends.
         #[default(false)]
         follow: bool,
-        /// The hive that it runs on.
-        #[default(HiveId::Localhost)]
-        hive_id: HiveId,
         job: &JobContext,
     ) -> Result<Told> {
-        let HiveId::Localhost = hive_id;
         let running = self.catalog.find(&id)?;
         let log = &running.log;
         let mut position = log.before_last(tail.unwrap_or(KEPT_LINES));

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
+use skep::placement::LOCALHOST;
 use skep::prelude::*;
 use skep::problem::{Code, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::hive::HiveId;
 use crate::log::Log;
 use crate::protocol::{Ask, Loaded, Reply, Request, Say};
 
@@ -28,7 +28,7 @@ pub(crate) struct Worker {
     /// Its id.
     pub(crate) id: String,
     /// The hive that it runs on.
-    pub(crate) hive_id: HiveId,
+    pub(crate) hive_id: String,
     /// The id of its model.
     pub(crate) model: String,
     /// The kind of network that the model is: `llama`, `gemma3`.
@@ -174,7 +174,7 @@ impl Running {
         let loaded = if let Life::Ready(loaded) = life { Some(loaded) } else { None };
         Worker {
             id: self.id.clone(),
-            hive_id: HiveId::Localhost,
+            hive_id: LOCALHOST.to_owned(),
             model: self.model.clone(),
             architecture: self.architecture.clone(),
             state,

@@ -8,6 +8,7 @@ use skep::{Problem, nearest, parse_duration};
 use crate::http::request::{header_text, invalid_header};
 
 const KEY: &str = "idempotency-key";
+const HOPS: &str = "skep-hops";
 const PRIORITY: &str = "skep-priority";
 const RUN_AT: &str = "skep-run-at";
 const START: &str = "skep-start";
@@ -15,7 +16,7 @@ const TIMEOUT: &str = "skep-timeout";
 
 /// The headers of this prefix are Skep's: one that isn't served is refused, not ignored.
 const PREFIX: &str = "skep-";
-const SERVED: [&str; 4] = [PRIORITY, RUN_AT, START, TIMEOUT];
+const SERVED: [&str; 5] = [HOPS, PRIORITY, RUN_AT, START, TIMEOUT];
 
 /// The longest idempotency key.
 const MAX_KEY: usize = 255;
@@ -39,6 +40,9 @@ pub(crate) fn read(headers: &HeaderMap, job: &mut JobRequest) -> Result<(), Prob
     job.idempotency_key = header_text(headers, KEY)?.map(key).transpose()?;
     if let Some(value) = header_text(headers, TIMEOUT)? {
         job.timeout = Some(parse_duration(value).map_err(|e| invalid_header(TIMEOUT, &e))?);
+    }
+    if let Some(value) = header_text(headers, HOPS)? {
+        job.hops = value.parse().map_err(|_| invalid_header(HOPS, "it is a number"))?;
     }
     if let Some(value) = header_text(headers, PRIORITY)? {
         job.priority = priority(value)?;
@@ -102,10 +106,10 @@ mod tests {
     #[test]
     fn each_header_is_read() {
         let key = "k".repeat(MAX_KEY);
-        let read = job(&[(KEY, &key), (PRIORITY, "high"), (TIMEOUT, "3s")]).unwrap();
+        let read = job(&[(KEY, &key), (PRIORITY, "high"), (TIMEOUT, "3s"), (HOPS, "2")]).unwrap();
         assert_eq!(read.idempotency_key, Some(key));
         assert_eq!(read.priority, Priority::High);
-        assert_eq!(read.timeout, Some(Duration::from_secs(3)));
+        assert_eq!((read.timeout, read.hops), (Some(Duration::from_secs(3)), 2));
         assert_eq!(job(&[(START, "on-stream")]).unwrap().start, Start::OnStream);
         let none = job(&[("x-skep-other", "1")]).unwrap();
         assert_eq!((none.start, none.priority), (Start::Now, Priority::Normal));
@@ -133,6 +137,7 @@ mod tests {
             (&[(KEY, "a b")], "1 to 255 visible"),
             (&[(KEY, &long)], "1 to 255 visible"),
             (&[(KEY, "a"), (KEY, "b")], "more than once"),
+            (&[(HOPS, "-1")], "it is a number"),
             (&[(PRIORITY, "urgent")], "`low`, `normal` or `high`"),
             (&[(PRIORITY, "High")], "`low`, `normal` or `high`"),
             (&[(START, "later")], "`now` or `on-stream`"),

@@ -74,7 +74,7 @@ pub(super) fn assorted() -> Vec<JobRecord> {
     for run_at in [Timestamp::UNIX_EPOCH, moment(1), clock::kept(Timestamp::MAX)] {
         jobs.push(JobRecord { state: JobState::Scheduled, run_at: Some(run_at), ..job() });
     }
-    jobs.push(JobRecord { attached: true, ..job() });
+    jobs.push(JobRecord { attached: true, hops: 3, ..job() });
     jobs.push(JobRecord { created_at: moment(2), ..job() });
     jobs.push(JobRecord { attempt: u32::MAX, crashes: u32::MAX, ..job() });
     jobs
@@ -91,6 +91,7 @@ pub(super) fn ends() -> Vec<JobState> {
             .as_object()
             .unwrap()
             .clone(),
+        is_permanent: false,
     };
     vec![
         JobState::Succeeded(raw("null")),

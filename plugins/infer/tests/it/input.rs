@@ -48,7 +48,7 @@ async fn what_is_out_of_range_is_named() {
         ("seed", json!(-1)),
         ("stop", json!("x")),
         ("device", json!("gpu")),
-        ("hive_id", json!("mars")),
+        ("hive_id", json!(7)),
         ("messages", json!("Hi")),
         ("promt", json!("Hi")),
     ];

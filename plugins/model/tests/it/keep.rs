@@ -69,10 +69,13 @@ async fn a_model_whose_file_changed_is_not_given_out() {
 }
 
 #[tokio::test]
-async fn a_hive_that_does_not_exist_is_refused_before_there_is_a_job() {
+async fn a_server_without_hives_knows_itself_alone() {
     let server = Server::start().await;
     let problem = server.call("model_list", json!({ "hive_id": "mars" })).await.unwrap_err();
-    assert_eq!(problem.code, "invalid-input");
-    let error = json!({ "pointer": "/hive_id", "detail": "\"mars\" is not one of \"localhost\"" });
-    assert_eq!(problem.extensions["errors"], json!([error]));
+    assert_eq!((&*problem.code, problem.status), ("unknown-hive", 404));
+    assert!(problem.detail.contains("`mars`"), "{problem}");
+    assert_eq!(
+        server.call("model_list", json!({ "hive_id": "localhost" })).await.unwrap(),
+        json!([])
+    );
 }

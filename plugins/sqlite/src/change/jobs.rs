@@ -35,8 +35,8 @@ impl Change for Accept {
             .statement(
                 "INSERT INTO jobs (id, operation, state, error_code, attempt, crashes, priority, \
                  caller, parent, created_at, run_at, started_at, ended_at, last_event, timeout, \
-                 outcome, idempotency_key, attached) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
-                 ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) ON CONFLICT (id) DO NOTHING",
+                 outcome, idempotency_key, attached, hops) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
+                 ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) ON CONFLICT (id) DO NOTHING",
             )?
             .execute(params![
                 job.id.as_bytes(),
@@ -57,6 +57,7 @@ impl Change for Accept {
                 outcome,
                 job.idempotency_key,
                 job.attached,
+                job.hops,
             ])?;
         if inserted == 0 {
             return Ok(Accepted::New);
@@ -190,7 +191,7 @@ fn write(to: &mut Transaction<'_>, job: &JobRecord, outcome: Option<&str>) -> Re
     to.statement(
         "UPDATE jobs SET state = ?2, error_code = ?3, attempt = ?4, crashes = ?5, priority = ?6, \
          run_at = ?7, started_at = ?8, ended_at = ?9, last_event = ?10, timeout = ?11, \
-         outcome = ?12, attached = ?13 WHERE id = ?1",
+         outcome = ?12, attached = ?13, rerouted_to = ?14 WHERE id = ?1",
     )?
     .execute(params![
         job.id.as_bytes(),
@@ -206,6 +207,7 @@ fn write(to: &mut Transaction<'_>, job: &JobRecord, outcome: Option<&str>) -> Re
         job.timeout.and_then(duration_micros),
         outcome,
         job.attached,
+        job.rerouted_to,
     ])?;
     to.totals.bytes += outcome.map_or(0, str::len) as u64;
     to.totals.ended += u64::from(job.state.is_end());

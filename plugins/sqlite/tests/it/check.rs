@@ -44,7 +44,7 @@ fn corrupt(path: &Path, at: usize) {
 async fn a_whole_store_is_found_whole_also_while_it_is_used() {
     let (dir, ..) = filled().await;
     let whole = check(dir.path()).await.unwrap();
-    assert!(whole.starts_with("format 2, 2 jobs, "), "{whole}");
+    assert!(whole.starts_with("format 3, 2 jobs, "), "{whole}");
     assert!(whole.ends_with(", 1 log files: all whole"), "{whole}");
     let _store = open(dir.path());
     assert_eq!(check(dir.path()).await.unwrap(), whole);

@@ -181,7 +181,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     let before = fs::read(&path).unwrap();
     let message = format!(
         "DIR/jobs.sqlite3 was written by a newer Skep: its format is version 99, and this one, {}, \
-         knows versions up to 2; use the newer Skep, or another data directory",
+         knows versions up to 3; use the newer Skep, or another data directory",
         env!("CARGO_PKG_VERSION")
     );
     assert_eq!(refusal(dir.path()), message);

@@ -26,8 +26,10 @@ pub async fn a_change_of_a_job_is_kept(store: TestStore) {
         ..first.clone()
     };
     let raised = JobRecord { priority: Priority::High, timeout, ..retried.clone() };
-    let without_time = JobRecord { state: JobState::Running, run_at: None, ..raised.clone() };
-    for change in [first, retried, raised, without_time.clone()] {
+    let rerouted_to = Some("grind_elsewhere".into());
+    let rerouted = JobRecord { state: JobState::Running, rerouted_to, ..raised.clone() };
+    let without_time = JobRecord { run_at: None, rerouted_to: None, ..rerouted.clone() };
+    for change in [first, retried, raised, rerouted, without_time.clone()] {
         store.update(&change).await.unwrap();
         store.assert_kept(&change).await;
         // A call that seemed to fail is made again.
