@@ -5,7 +5,7 @@
 //! is what such a plugin and everyone else agree on. A handler runs where its job has been brought
 //! to, and never sees the field.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{OperationError, Result};
@@ -21,7 +21,7 @@ pub const LOCALHOST: &str = "localhost";
 const MAX_QUOTED: usize = 100;
 
 /// Where the jobs of an operation run that say nothing of it: `#[operation(placed)]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Placement {

@@ -11,6 +11,7 @@ mod handle;
 mod intercept;
 mod listing;
 mod owned;
+mod peek;
 mod recovery;
 mod retention;
 mod shutdown;

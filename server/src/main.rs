@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 use {
-    skep_author as _, skep_exec as _, skep_infer as _, skep_model as _, skep_sqlite as _,
-    skep_system as _, skep_worker as _,
+    skep_author as _, skep_exec as _, skep_hive as _, skep_infer as _, skep_model as _,
+    skep_sqlite as _, skep_system as _, skep_worker as _,
 };
 
 /// A job is many small allocations, of which some are freed on other threads and some live for days.

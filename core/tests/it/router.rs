@@ -32,6 +32,17 @@ async fn a_job_is_made_and_its_events_are_a_stream() {
 }
 
 #[tokio::test]
+async fn a_look_leaves_no_job_behind() {
+    let router = router().await;
+    assert_eq!(router.peek("echo", json!({ "value": 1, "count": 3 })).await.unwrap(), 3);
+    assert!(router.jobs(&JobQuery::newest(10)).await.unwrap().is_empty());
+    let refused = async |operation, input| router.peek(operation, input).await.unwrap_err();
+    assert!(refused("hello", json!({ "name": "Ada" })).await.is(Code::Forbidden));
+    assert!(refused("ehco", json!({})).await.is(Code::UnknownOperation));
+    assert!(refused("echo", json!({})).await.is(Code::InvalidInput));
+}
+
+#[tokio::test]
 async fn a_call_returns_the_result() {
     let result = router().await.call("hello", json!({ "name": "Ada" })).await.unwrap();
     assert_eq!(result, "Hello, Ada!");

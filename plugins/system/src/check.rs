@@ -20,7 +20,7 @@ struct Checked {
 /// The job emits output, reports progress, logs a line, computes on a thread of its own and calls
 /// another operation. It fails if any of these does; whoever reads its events sees whether they
 /// arrive.
-#[skep::operation(read_only, idempotent)]
+#[skep::operation(read_only, idempotent, placed)]
 async fn check(job: &JobContext) -> Result<Checked> {
     let steps = ["output", "progress", "log", "blocking", "call"];
     job.emit(&json!({ "text": "line 1\nline 2 \u{2028} é" })).await?;

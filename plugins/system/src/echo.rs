@@ -17,7 +17,7 @@ pub(crate) struct Echoed {
 /// Emit a value, as often as asked for.
 ///
 /// There is no limit to `count` but that of a job's log (`jobs.max_log`).
-#[skep::operation(read_only, idempotent)]
+#[skep::operation(read_only, idempotent, placed)]
 async fn echo(
     /// What to emit: any JSON.
     value: Value,

@@ -4,6 +4,8 @@ mod architecture;
 mod bad_input;
 mod browser;
 mod cli;
+#[cfg(feature = "stock")]
+mod cluster;
 mod containment;
 #[cfg(feature = "stock")]
 mod download;

@@ -1,0 +1,411 @@
+//! A job that another server does.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use skep::job::{End, EventKind, JobRequest, LogLine, Progress};
+use skep::prelude::*;
+use skep::problem::Code;
+use skep::{JobId, Problem};
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+use crate::failure::Failure;
+use crate::frames::{Frame, Frames};
+use crate::server::{JobOrder, Server};
+
+/// How many servers may hand a job on.
+pub const MAX_HOPS: u32 = 8;
+
+/// How long an outage may take, whatever else is known of the server.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pause before a connection is tried again: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// A connection that stood for so long has ended the outage, also if it brought no event.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// How long a job may take at most that is ordered to be cancelled.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+/// How often a server that can't be told of a cancellation is told again.
+const CANCELLATIONS: u32 = 10;
+
+/// Refuses a job that too many servers have handed on: they lead to each other.
+///
+/// # Errors
+/// `relay-loop` (508).
+pub fn check_hops(request: &JobRequest) -> Result<()> {
+    if request.hops <= MAX_HOPS {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} servers have handed this job on, more than {MAX_HOPS}: they lead to each other in a circle",
+        request.hops
+    );
+    Err(OperationError::new("relay-loop", detail).with_status(508))
+}
+
+/// What has to be kept of a job on its way to another server, to take it up again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Handover {
+    /// The key by which the server knows the job.
+    pub key: String,
+    /// How many events of the job's own log aren't this server's: outputs and progress.
+    pub before: u64,
+}
+
+impl Handover {
+    /// A handover of `job` that begins now.
+    ///
+    /// # Errors
+    /// If the job's own log can't be read.
+    pub async fn new(job: &JobContext) -> Result<Self> {
+        Ok(Self { key: format!("relay-{}-{}", job.id(), job.attempt()), before: told(job).await? })
+    }
+}
+
+/// A job that another server does.
+pub struct Relay<'a> {
+    /// The job here.
+    pub job: &'a JobContext,
+    /// Who does it.
+    pub server: &'a Server,
+    /// What is done there.
+    pub operation: &'a str,
+    /// With this input.
+    pub input: &'a Value,
+    /// By this key.
+    pub handover: &'a Handover,
+}
+
+/// A server that was to do a job doesn't answer any more.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Lost {
+    /// What was the last that was heard.
+    pub failure: Failure,
+    /// How many of its events have been relayed.
+    pub told: u64,
+    /// What may go on there, unless it's known that nothing does.
+    pub abandoned: Option<Abandoned>,
+}
+
+/// A job at another server that nobody waits for any more.
+#[derive(Clone, Debug)]
+pub struct Abandoned {
+    operation: String,
+    input: Value,
+    key: String,
+    hops: u32,
+    /// Its id, if that was told.
+    id: Option<JobId>,
+}
+
+impl Abandoned {
+    /// Cancels it. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// As [`Failure`] says: it may go on.
+    pub async fn cancel(&self, server: &Server) -> Result<(), Failure> {
+        let id = match self.id {
+            Some(id) => id,
+            // Whether it was ever taken isn't known. By its key it's the same job if it was; if not,
+            // it's there for the moment that it takes to cancel it.
+            None => {
+                let Self { operation, input, key, hops, .. } = self;
+                let order =
+                    JobOrder { operation, input, key, timeout: Some(LAST_MOMENT), hops: *hops };
+                server.order(&order).await?
+            }
+        };
+        server.cancel(id).await
+    }
+}
+
+impl Relay<'_> {
+    /// Has the server do the job, and relays what it tells until it has ended there. Returns how it
+    /// ended: its result, or its error.
+    ///
+    /// When the job here is cancelled, runs out of time or is dropped, the one there is cancelled;
+    /// unless another process goes on with this one ([`JobContext::is_handed_over`]).
+    ///
+    /// # Errors
+    /// [`Lost`] if the server can't be reached for too long, or `gone` says that it's of no use to
+    /// wait.
+    pub async fn run(&self, gone: impl Future<Output = ()>) -> Result<Result<Value>, Lost> {
+        let mut gone = std::pin::pin!(gone);
+        let skip = match self.already_told().await {
+            Ok(skip) => skip,
+            Err(error) => return Ok(Err(error)),
+        };
+        let lost = |failure, told, id: Option<JobId>| {
+            let was_asked = id.is_some() || matches!(failure, Failure::Broken(_));
+            Lost { failure, told, abandoned: was_asked.then(|| self.abandoned(id)) }
+        };
+        let id = tokio::select! {
+            // Dropped in the middle, it may have ordered a job that nobody knows of. Ordered again by
+            // its key it's found.
+            ordered = self.order() => match ordered {
+                Ok(id) => id,
+                Err(Failure::Refused(problem)) if !problem.is_transient() => {
+                    return Ok(Err(problem.into()));
+                }
+                Err(failure) => return Err(lost(failure, 0, None)),
+            },
+            () = &mut gone => return Err(lost(Failure::given_up(), 0, None)),
+        };
+        let mut outage = Outage::default();
+        let mut there = There(Some((self.server.clone(), self.abandoned(Some(id)))));
+        let mut progress = Position { last: 0, skip, told: 0 };
+        loop {
+            let opened = Instant::now();
+            let failure = tokio::select! {
+                read = self.read(id, &mut progress) => match read {
+                    Ok(ended) => {
+                        there.leave();
+                        return Ok(ended);
+                    }
+                    Err(Broken::Here(error)) => return Ok(Err(error)),
+                    Err(Broken::There(failure)) => failure,
+                },
+                () = self.job.cancelled() => {
+                    if self.job.is_handed_over() {
+                        there.leave();
+                    }
+                    return Ok(Err(Problem::new(Code::Cancelled, "the job was cancelled").into()));
+                }
+                () = &mut gone => {
+                    there.leave();
+                    return Err(lost(Failure::given_up(), progress.told, Some(id)));
+                }
+            };
+            if opened.elapsed() >= STEADY {
+                outage = Outage::default();
+            }
+            let goes_on = failure.is_passing()
+                && tokio::select! {
+                    goes_on = outage.bear() => goes_on,
+                    () = self.job.cancelled() => true,
+                    () = &mut gone => false,
+                };
+            if !goes_on {
+                there.leave();
+                return Err(lost(failure, progress.told, Some(id)));
+            }
+        }
+    }
+
+    /// Orders the job, as often as it takes.
+    async fn order(&self) -> Result<JobId, Failure> {
+        let mut outage = Outage::default();
+        loop {
+            match self.order_once().await {
+                // A server that has too much to do may have less in a while; others have less now.
+                Err(failure @ (Failure::Unreachable(_) | Failure::Broken(_))) => {
+                    if !outage.bear().await {
+                        return Err(failure);
+                    }
+                }
+                ordered => return ordered,
+            }
+        }
+    }
+
+    async fn order_once(&self) -> Result<JobId, Failure> {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let order = JobOrder {
+            operation: self.operation,
+            input: self.input,
+            key: &self.handover.key,
+            timeout: self.job.deadline().map(left),
+            hops: self.job.hops() + 1,
+        };
+        self.server.order(&order).await
+    }
+
+    fn abandoned(&self, id: Option<JobId>) -> Abandoned {
+        Abandoned {
+            operation: self.operation.to_owned(),
+            input: self.input.clone(),
+            key: self.handover.key.clone(),
+            hops: self.job.hops() + 1,
+            id,
+        }
+    }
+
+    /// How many of the server's events an earlier process has relayed.
+    async fn already_told(&self) -> Result<u64> {
+        Ok(told(self.job).await?.saturating_sub(self.handover.before))
+    }
+
+    /// Relays the events behind those that were, over one connection.
+    async fn read(&self, id: JobId, position: &mut Position) -> Result<Result<Value>, Broken> {
+        let Some(mut frames) = self.server.events_of(id, position.last).await? else {
+            return Err(
+                Failure::Foreign("it has no more events, and told no end".to_owned()).into()
+            );
+        };
+        loop {
+            if let Some(ended) = self.relay_ready(&mut frames, position).await? {
+                return Ok(ended);
+            }
+            if !frames.more().await? {
+                // A server that goes down ends its streams without the jobs' ends.
+                return Err(Failure::Broken("the stream ended before the job".to_owned()).into());
+            }
+        }
+    }
+
+    /// Relays what has come. Returns how the job ended, if it has.
+    async fn relay_ready(
+        &self,
+        frames: &mut Frames,
+        position: &mut Position,
+    ) -> Result<Option<Result<Value>>, Broken> {
+        while let Some(frame) = frames.ready() {
+            if frame.id <= position.last {
+                continue;
+            }
+            position.last = frame.id;
+            match frame.event {
+                b"" | b"message" if position.takes() => {
+                    self.job.emit(parse::<&RawValue>(&frame)?).await
+                }
+                b"progress" if position.takes() => {
+                    let progress: Progress = parse(&frame)?;
+                    self.job.progress(progress.done, progress.total, &progress.unit).await
+                }
+                b"log" if position.skip == 0 => {
+                    let line: LogLine = parse(&frame)?;
+                    self.job.log(line.level, line.message).await
+                }
+                b"end" => return Ok(Some(ended(parse(&frame)?))),
+                // What its states are is known by the job's own.
+                _ => Ok(()),
+            }
+            .map_err(Broken::Here)?;
+        }
+        Ok(None)
+    }
+}
+
+/// Where a reader of the server's events is.
+struct Position {
+    /// The last event that was read.
+    last: u64,
+    /// How many outputs and progress events are still to be left out: they were relayed before.
+    skip: u64,
+    /// How many have been relayed.
+    told: u64,
+}
+
+impl Position {
+    /// Whether the next output or progress event is to be relayed.
+    fn takes(&mut self) -> bool {
+        self.told += 1;
+        let takes = self.skip == 0;
+        self.skip = self.skip.saturating_sub(1);
+        takes
+    }
+}
+
+/// Why relaying has stopped.
+enum Broken {
+    /// The job here can't go on.
+    Here(OperationError),
+    /// The server, or the way to it.
+    There(Failure),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::There(failure)
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(frame: &Frame<'a>) -> Result<T, Failure> {
+    serde_json::from_slice(frame.data).map_err(|error| {
+        Failure::Foreign(format!("event {} is not what it says: {error}", frame.id))
+    })
+}
+
+fn ended(end: End) -> Result<Value> {
+    match end {
+        End::Succeeded { result } => Ok(result),
+        End::Failed { error } => Err(OperationError::from(error).permanent()),
+        End::Cancelled => Err(OperationError::message("the job was cancelled there").permanent()),
+    }
+}
+
+/// How many outputs and progress events earlier attempts have left in the job's log.
+async fn told(job: &JobContext) -> Result<u64> {
+    if job.attempt() == 1 {
+        return Ok(0);
+    }
+    let mut told = 0;
+    let mut events = job.router().execute_job(job.id(), 0).await?;
+    while let Some(event) = events.next().await {
+        match event?.kind {
+            EventKind::Output(_) | EventKind::Progress(_) => told += 1,
+            EventKind::State { state, attempt }
+                if state == "running" && attempt == job.attempt() =>
+            {
+                break;
+            }
+            _ => {}
+        }
+    }
+    Ok(told)
+}
+
+/// The job at the server, which is cancelled when nobody relays it any more.
+struct There(Option<(Server, Abandoned)>);
+
+impl There {
+    /// Lets it be.
+    fn leave(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for There {
+    fn drop(&mut self) {
+        let (Some((server, job)), Ok(runtime)) = (self.0.take(), Handle::try_current()) else {
+            return;
+        };
+        // Not in the job: it may be aborted, and is to end before a server that is slow has answered.
+        runtime.spawn(async move {
+            for tries in 1..=CANCELLATIONS {
+                match job.cancel(&server).await {
+                    Err(failure) if failure.is_passing() => sleep(PAUSES.1 * tries).await,
+                    _ => break,
+                }
+            }
+        });
+    }
+}
+
+/// A time without a connection that brings anything.
+#[derive(Default)]
+struct Outage {
+    since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Outage {
+    /// Waits before the next try, longer each time. Returns whether there is one.
+    async fn bear(&mut self) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= PATIENCE {
+            return false;
+        }
+        self.pause = (self.pause * 2).clamp(PAUSES.0, PAUSES.1);
+        sleep(self.pause).await;
+        true
+    }
+}

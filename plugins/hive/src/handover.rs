@@ -1,0 +1,126 @@
+//! A job that another hive does.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use skep::placement::{HIVE_ID, LOCALHOST};
+use skep::prelude::*;
+use skep_relay::{Failure, Handover, Lost, Relay};
+
+use crate::hives::Hives;
+
+/// The operation that relays; hidden, since it's how jobs of others are done.
+pub(crate) const RELAY: &str = "hive_relay";
+
+/// What is kept of a job that another hive does, to take it up again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    pub(crate) hive_id: String,
+    handover: Handover,
+}
+
+/// What a hive is to do for a job.
+#[skep::data]
+pub(crate) struct Errand {
+    /// The hive.
+    pub(crate) hive_id: String,
+    /// The operation that it's to do.
+    pub(crate) operation: String,
+    /// With which input.
+    pub(crate) input: Value,
+    /// Whether another hive may do it if this one is lost.
+    pub(crate) may_move: bool,
+}
+
+impl Errand {
+    /// Has the hive do it, and makes its events the job's.
+    pub(crate) async fn run(&self, hives: &Hives, job: &JobContext) -> Result<Value> {
+        let Self { hive_id, operation, input, .. } = self;
+        let link = hives.link(hive_id)?;
+        let server = link.way.server().ok_or_else(|| {
+            let why = link.known().failure.unwrap_or_default();
+            OperationError::new("hive-unreachable", format!("hive `{hive_id}`: {why}"))
+                .with_status(502)
+                .permanent()
+        })?;
+        let earlier = job.restored::<Option<Handed>>().await?.flatten();
+        let handed = if let Some(handed) = earlier {
+            handed
+        } else {
+            let handover = Handover::new(job).await?;
+            let handed = Handed { hive_id: hive_id.clone(), handover };
+            // Before anything is asked: else it might be asked for twice.
+            job.checkpoint(&Some(&handed)).await?;
+            handed
+        };
+        let relay = Relay { job, server: &server, operation, input, handover: &handed.handover };
+        match relay.run(link.gone()).await {
+            Ok(ended) => ended.map(|result| renamed(result, hive_id)),
+            Err(Lost { failure, told, abandoned, .. }) => {
+                if let Some(abandoned) = abandoned {
+                    link.give_up(abandoned);
+                }
+                Err(self.lost(failure, told, job).await?)
+            }
+        }
+    }
+
+    /// What follows when the hive is lost: the next attempt is done by another one, if that may be.
+    async fn lost(&self, failure: Failure, told: u64, job: &JobContext) -> Result<OperationError> {
+        if let Failure::Refused(problem) = failure {
+            // It has too much to do, or goes down: later, or another one.
+            job.checkpoint(&None::<Handed>).await?;
+            return Ok(problem.into());
+        }
+        let hive = self.hive_id.as_str();
+        let heard = match told {
+            0 => "before it had told anything".to_owned(),
+            1 => "after one event".to_owned(),
+            told => format!("after {told} events"),
+        };
+        let detail = format!("hive `{hive}` was lost {heard}: {failure}");
+        let error = OperationError::new("hive-lost", detail).with_status(502).with(HIVE_ID, hive);
+        let is_idempotent = || {
+            let spec = job.router().operation(&self.operation);
+            spec.is_ok_and(|spec| spec.hints.idempotent)
+        };
+        if !self.may_move || (told > 0 && !is_idempotent()) {
+            return Ok(error.permanent());
+        }
+        // The next one begins anew.
+        job.checkpoint(&None::<Handed>).await?;
+        Ok(error)
+    }
+}
+
+/// A result of `hive` as it's to be read here: what is `localhost` there isn't here.
+fn renamed(mut result: Value, hive: &str) -> Value {
+    let rename = |value: &mut Value| {
+        if let Some(id) = value.get_mut(HIVE_ID)
+            && *id == LOCALHOST
+        {
+            *id = hive.into();
+        }
+    };
+    match &mut result {
+        Value::Array(items) => items.iter_mut().for_each(rename),
+        value => rename(value),
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn localhost_there_is_the_hives_name_here() {
+        let worker = |hive: &str| json!({ "id": "w-1", "hive_id": hive });
+        assert_eq!(renamed(worker("localhost"), "gpu-1"), worker("gpu-1"));
+        assert_eq!(renamed(json!([worker("localhost")]), "gpu-1"), json!([worker("gpu-1")]));
+        for other in [json!(null), json!("localhost"), json!({ "hive_id": "attic" })] {
+            assert_eq!(renamed(other.clone(), "gpu-1"), other);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The link to one hive: what is heard of it, and whether it's alive.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use skep_relay::{Abandoned, Frames, Server};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::heartbeat::Heartbeat;
+use crate::hive::{Entry, State};
+use crate::news::{self, News, Told};
+use crate::way::Way;
+
+/// The pause before a hive that can't be heard is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long is waited for what a hive tells at once, if it tells anything.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// After how long without a heartbeat a hive is late, and after how long offline.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Thresholds {
+    pub(crate) late: Duration,
+    pub(crate) offline: Duration,
+}
+
+/// What is known of a hive.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) state: State,
+    pub(crate) heartbeat: Option<Arc<Heartbeat>>,
+    /// When it came.
+    heard: Option<Instant>,
+    pub(crate) heard_at: Option<Timestamp>,
+    /// Why nothing is heard.
+    pub(crate) failure: Option<String>,
+}
+
+/// A hive that is followed, until the link is closed.
+pub(crate) struct Link {
+    pub(crate) entry: Entry,
+    /// The way there, which every request goes.
+    pub(crate) way: Way,
+    thresholds: Thresholds,
+    news: News,
+    known: watch::Sender<Known>,
+    /// Jobs there that nobody relays any more, to be cancelled when the hive is back.
+    given_up: Mutex<Vec<Abandoned>>,
+    closed: CancellationToken,
+}
+
+impl Link {
+    /// A link that nothing has come by yet.
+    pub(crate) fn new(entry: Entry, way: Way, thresholds: Thresholds, news: News) -> Self {
+        Self {
+            entry,
+            way,
+            thresholds,
+            news,
+            known: watch::Sender::default(),
+            given_up: Mutex::default(),
+            closed: CancellationToken::new(),
+        }
+    }
+
+    /// What is known of it now.
+    pub(crate) fn known(&self) -> Known {
+        self.known.borrow().clone()
+    }
+
+    /// Whether anything is expected of the hive.
+    pub(crate) fn is_expected(&self) -> bool {
+        self.known.borrow().state != State::Offline
+    }
+
+    /// What becomes known of it.
+    pub(crate) fn watch(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
+    }
+
+    /// Waits until the hive is offline, or is no longer in the catalog as it was.
+    pub(crate) async fn gone(&self) {
+        let mut known = self.watch();
+        tokio::select! {
+            _ = known.wait_for(|known| known.state == State::Offline) => {}
+            () = self.closed.cancelled() => {}
+        }
+    }
+
+    /// Waits until the hive is online.
+    pub(crate) async fn online(&self) {
+        let mut known = self.watch();
+        // The link has the sender: it comes, or the wait goes on.
+        let _ = known.wait_for(|known| known.state == State::Online).await;
+    }
+
+    /// Waits until something is known of the hive, for a moment.
+    pub(crate) async fn settled(&self) {
+        let mut known = self.watch();
+        let settled =
+            known.wait_for(|known| known.state == State::Online || known.failure.is_some());
+        // Then it's not known yet.
+        let _ = timeout(MOMENT, settled).await;
+    }
+
+    /// Asks the hive how it is, rather than wait until it tells; waits for a moment.
+    pub(crate) async fn ask(&self) {
+        let Some(server) = self.way.server() else { return };
+        let asked = timeout(MOMENT, server.get::<Vec<Told>>(news::PATH)).await;
+        if let Ok(Ok(told)) = asked
+            && let Some(heartbeat) = told.into_iter().find_map(Told::of_its_teller)
+        {
+            self.heard(heartbeat);
+        }
+    }
+
+    /// Stops following it, for good.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Has a job there cancelled, when the hive can be reached.
+    pub(crate) fn give_up(&self, job: Abandoned) {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+    }
+
+    /// Follows the hive until the link is closed.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        tokio::select! {
+            () = self.listen() => {}
+            () = self.tell_time() => {}
+            () = self.closed.cancelled() => {}
+        }
+        self.way.close().await;
+    }
+
+    /// Hears what the hive tells, over as many connections as it takes.
+    async fn listen(&self) {
+        loop {
+            let failure = self.hear().await;
+            debug!(hive = %self.entry.id, "nothing is heard of the hive: {failure}");
+            self.known.send_modify(|known| known.failure = Some(failure));
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Hears what the hive tells, over one connection. Returns why it's over.
+    async fn hear(&self) -> String {
+        let server = match self.way.open().await {
+            Ok(server) => server,
+            Err(why) => return why,
+        };
+        let mut frames = match server.events(news::STREAM_PATH).await {
+            Ok(Some(frames)) => frames,
+            Ok(None) => return "it tells nothing".to_owned(),
+            Err(failure) => return self.way.failed(&failure).await,
+        };
+        loop {
+            if let Some(heartbeat) = latest(&mut frames) {
+                self.heard(heartbeat);
+                self.cancel_given_up(&server).await;
+            }
+            match frames.more().await {
+                Ok(true) => {}
+                Ok(false) => return "its server has gone down".to_owned(),
+                Err(failure) => return self.way.failed(&failure).await,
+            }
+        }
+    }
+
+    fn heard(&self, heartbeat: Heartbeat) {
+        if self.known.borrow().state != State::Online {
+            info!(hive = %self.entry.id, "the hive is online");
+        }
+        self.known.send_replace(Known {
+            state: State::Online,
+            heartbeat: Some(Arc::new(heartbeat)),
+            heard: Some(Instant::now()),
+            heard_at: Some(Timestamp::now()),
+            failure: None,
+        });
+        self.tell();
+    }
+
+    /// Enters the states that time brings.
+    async fn tell_time(&self) {
+        let mut known = self.watch();
+        loop {
+            let heard = known.borrow_and_update().heard;
+            let (state, next) = self.thresholds.state(heard, Instant::now());
+            self.enter(state);
+            let next = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = next => {}
+                // The link has the sender.
+                _ = known.changed() => {}
+            }
+        }
+    }
+
+    fn enter(&self, state: State) {
+        let changed = self.known.send_if_modified(|known| {
+            let changed = known.state != state;
+            if changed {
+                warn!(hive = %self.entry.id, "the hive is {state:?}, and was {:?}", known.state);
+                known.state = state;
+            }
+            changed
+        });
+        if changed {
+            self.tell();
+        }
+    }
+
+    /// Tells those who watch all hives.
+    fn tell(&self) {
+        self.news.publish(|| Told::of(&self.entry.id, &self.known()));
+    }
+
+    async fn cancel_given_up(&self, server: &Server) {
+        let jobs =
+            std::mem::take(&mut *self.given_up.lock().unwrap_or_else(PoisonError::into_inner));
+        for job in jobs {
+            if let Err(failure) = job.cancel(server).await {
+                warn!(hive = %self.entry.id, "a job that was given up goes on: {failure}");
+                if failure.is_passing() {
+                    self.give_up(job);
+                }
+            }
+        }
+    }
+}
+
+impl Thresholds {
+    /// What a hive is that was last heard then, and when it becomes something else if it stays silent.
+    fn state(self, heard: Option<Instant>, now: Instant) -> (State, Option<Instant>) {
+        let Some(heard) = heard else { return (State::Offline, None) };
+        let (late, offline) = (heard + self.late, heard + self.offline);
+        match now {
+            now if now < late => (State::Online, Some(late)),
+            now if now < offline => (State::Late, Some(offline)),
+            _ => (State::Offline, None),
+        }
+    }
+}
+
+/// The last heartbeat of those that have come: it tells more than all before it.
+fn latest(frames: &mut Frames) -> Option<Heartbeat> {
+    let mut latest = None;
+    while let Some(frame) = frames.ready() {
+        if let Ok(told) = serde_json::from_slice::<Told>(frame.data) {
+            latest = told.of_its_teller().or(latest);
+        }
+    }
+    latest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_makes_a_hive_late_then_offline() {
+        let second = Duration::from_secs;
+        let thresholds = Thresholds { late: second(5), offline: second(10) };
+        let heard = Instant::now();
+        for (after, state, next) in [
+            (0, State::Online, Some(5)),
+            (4, State::Online, Some(5)),
+            (5, State::Late, Some(10)),
+            (9, State::Late, Some(10)),
+            (10, State::Offline, None),
+            (99, State::Offline, None),
+        ] {
+            let next = next.map(|next| heard + second(next));
+            let told = thresholds.state(Some(heard), heard + second(after));
+            assert_eq!(told, (state, next), "after {after} s");
+        }
+        assert_eq!(thresholds.state(None, heard), (State::Offline, None));
+    }
+}

@@ -1,0 +1,11 @@
+# Starts a hive's server, detached, and tells its process. $1: the hive's id, $2: where it listens,
+# $3: the program; empty for the installed one.
+set -eu
+data="${XDG_DATA_HOME:-$HOME/.local/share}/skep"
+program="${3:-$data/bin/skep}"
+home="$data/hives/$1"
+mkdir -p "$home"
+cd "$home"
+if [ -f server.log ]; then mv server.log server.log.1; fi
+nohup "$program" serve --listen "$2" --data-dir "$home/data" > server.log 2>&1 < /dev/null &
+echo "$!"
