@@ -108,7 +108,8 @@ impl Execution {
     /// The job stays what it is for everyone else: its record, its place in the queue and its limits
     /// are those of the operation that was asked for. What the other handler emits and returns is the
     /// job's. Whether an attempt that fails, or that a server's death cuts off, is followed by another
-    /// one is said by the operation that does it; then interceptors are asked anew.
+    /// one is said by the operation that does it (but for a time limit, which is that of the one that was
+    /// asked for); then interceptors are asked anew.
     ///
     /// # Errors
     /// [`RouterError::UnknownOperation`], [`RouterError::InvalidInput`];

@@ -21,7 +21,7 @@ use crate::job::live::{Job, Stop, until};
 use crate::job::outcome::end_body;
 use crate::job::turn::{Queued, Run, Seat, Turn, Wait};
 use crate::job::{Attempt, JobContext, JobState};
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::registry::Operation;
 use crate::router::Router;
 use crate::store::StoreError;
@@ -339,7 +339,10 @@ impl Job {
 
     /// How long the job waits before it's tried again, if it is.
     fn pause_after(&self, problem: &Problem) -> Option<Duration> {
-        let retry = self.done_by().spec.limits.retry?;
+        // A time limit is that of the operation that was asked for.
+        let is_late = problem.is(Code::Timeout);
+        let operation = if is_late { self.operation.clone() } else { self.done_by() };
+        let retry = operation.spec.limits.retry?;
         let attempt = self.look(|record| record.attempt);
         (problem.is_transient() && attempt < retry.attempts)
             .then(|| retry.pause(attempt, problem.retry_after()))

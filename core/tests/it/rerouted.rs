@@ -9,7 +9,7 @@ use skep::plugin::{Linked, Package, Plugin, PluginContext, PluginRegistration, S
 use skep::prelude::*;
 use skep::problem::Code;
 use skep::store::Store;
-use skep::{Execution, Interceptor, Value, json};
+use skep::{Execution, Interceptor, JobRequest, Value, json};
 
 use crate::restart::Disk;
 use crate::signal::signal;
@@ -33,6 +33,10 @@ async fn do_instead(key: String, how: String, job: &JobContext) -> Result<u32> {
                 signal(&format!("{key}/handed over")).fire();
             }
             std::future::pending().await
+        }
+        ("dawdle", _) => {
+            job.cancelled().await;
+            Ok(0)
         }
         ("fail", 1) => Err(OperationError::new("lost", "not yet")),
         ("give up", 1) => Err(OperationError::new("lost", "for good").permanent()),
@@ -137,6 +141,13 @@ async fn it_is_tried_again_as_the_other_operation_is_unless_that_is_of_no_use() 
     let job = create(&router, "hang_alone", json!({ "key": "retry/fail" })).await;
     let JobState::Succeeded(result) = end(&router, job).await else { panic!("it goes on") };
     assert_eq!(result.get(), "2");
+    // A time limit is that of the job's own operation, which isn't tried again.
+    let input = json!({ "key": "retry/dawdle" });
+    let mut request = JobRequest::new("hang_alone", input);
+    request.timeout = Some(Duration::from_millis(10));
+    let job = router.create_job(request).await.unwrap().id;
+    assert!(failure(&router, job).await.is(Code::Timeout));
+    assert_eq!(router.job(job).await.unwrap().attempt, 1);
     let job = create(&router, "hang_alone", json!({ "key": "retry/give up" })).await;
     assert_eq!(failure(&router, job).await.code, "lost");
     assert_eq!(router.job(job).await.unwrap().attempt, 1);

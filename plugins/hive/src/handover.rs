@@ -54,7 +54,13 @@ impl Errand {
         };
         let relay = Relay { job, server: &server, operation, input, handover: &handed.handover };
         match relay.run(link.gone()).await {
-            Ok(ended) => ended.map(|result| renamed(result, hive_id)),
+            Ok(ended) => {
+                if job.is_cancelled() && !job.is_handed_over() {
+                    // It's cancelled there, too: an attempt after this one begins anew.
+                    let _ = job.checkpoint(&None::<Handed>).await;
+                }
+                ended.map(|result| renamed(result, hive_id))
+            }
             Err(Lost { failure, told, abandoned, .. }) => {
                 if let Some(abandoned) = abandoned {
                     link.give_up(abandoned);

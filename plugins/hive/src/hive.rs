@@ -83,6 +83,17 @@ pub(crate) enum State {
     Offline,
 }
 
+impl State {
+    /// Its name on the wire.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Late => "late",
+            Self::Offline => "offline",
+        }
+    }
+}
+
 impl Entry {
     /// Where its server is, if no tunnel leads there.
     pub(crate) fn address(&self) -> Option<Address> {

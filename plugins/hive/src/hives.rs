@@ -41,9 +41,9 @@ impl Hives {
         router: RouterHandle,
         thresholds: Thresholds,
         paths: Paths,
+        news: News,
     ) -> Self {
-        let (news, links, refreshing) =
-            (News::new(), Mutex::default(), tokio::sync::Mutex::default());
+        let (links, refreshing) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { catalog, pulse, router, thresholds, paths, news, links, refreshing }
     }
 

@@ -118,6 +118,13 @@ impl Link {
         }
     }
 
+    /// The hive was stopped: it's offline, without a wait.
+    pub(crate) fn stopped(&self) {
+        let failure = Some("it was stopped".to_owned());
+        self.known.send_modify(|known| *known = Known { failure, ..Known::default() });
+        self.tell();
+    }
+
     /// Stops following it, for good.
     pub(crate) fn close(&self) {
         self.closed.cancel();
@@ -211,7 +218,7 @@ impl Link {
         let changed = self.known.send_if_modified(|known| {
             let changed = known.state != state;
             if changed {
-                warn!(hive = %self.entry.id, "the hive is {state:?}, and was {:?}", known.state);
+                warn!(hive = %self.entry.id, "the hive is {}", state.as_str());
                 known.state = state;
             }
             changed

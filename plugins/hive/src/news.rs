@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skep::http::{self, Body, Response};
 use skep::placement::LOCALHOST;
+use skep::plugin::ShutdownSignal;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::heartbeat::Heartbeat;
@@ -75,25 +76,29 @@ impl Told {
 
 /// Tells news to whoever listens. Clones tell the same.
 #[derive(Clone)]
-pub(crate) struct News(broadcast::Sender<Bytes>);
+pub(crate) struct News {
+    sender: broadcast::Sender<Bytes>,
+    shutdown: ShutdownSignal,
+}
 
 impl News {
-    pub(crate) fn new() -> Self {
-        Self(broadcast::Sender::new(KEPT))
+    /// News until `shutdown`: whoever listens is let go then.
+    pub(crate) fn new(shutdown: ShutdownSignal) -> Self {
+        Self { sender: broadcast::Sender::new(KEPT), shutdown }
     }
 
     /// Tells something, if anyone listens.
     pub(crate) fn publish(&self, told: impl FnOnce() -> Told) {
-        if self.0.receiver_count() > 0 {
+        if self.sender.receiver_count() > 0 {
             // They may have gone since.
-            let _ = self.0.send(told().frame());
+            let _ = self.sender.send(told().frame());
         }
     }
 
     /// An answer that tells `first`, then the news as they come.
     pub(crate) fn stream(&self, first: impl FnOnce() -> Vec<Told>) -> Response {
         // Before what there is is looked at, so that nothing is missed in between.
-        let receiver = self.0.subscribe();
+        let receiver = self.sender.subscribe();
         let first: Vec<_> = first().iter().map(Told::frame).map(Ok).collect();
         let rest = stream::unfold(receiver, async |mut receiver| {
             loop {
@@ -104,7 +109,9 @@ impl News {
                 }
             }
         });
-        let body = Body::Stream(stream::iter(first).chain(rest).boxed());
+        let shutdown = self.shutdown.clone();
+        let over = async move { shutdown.requested().await };
+        let body = Body::Stream(stream::iter(first).chain(rest).take_until(over).boxed());
         http::with_type("text/event-stream", body)
     }
 }

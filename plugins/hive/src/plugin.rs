@@ -16,6 +16,7 @@ use crate::handover::Errand;
 use crate::hive::{Entry, Hive, HiveStatus, id_of};
 use crate::hives::Hives;
 use crate::link::Thresholds;
+use crate::news::News;
 use crate::pulse::Pulse;
 use crate::start::{start, stop};
 use crate::way::Paths;
@@ -37,7 +38,9 @@ impl HivePlugin {
         let thresholds =
             Thresholds { late: *cx.config.late_after, offline: *cx.config.offline_after };
         let paths = Paths::new(cx.config.ssh_config.clone())?;
-        let hives = Hives::new(catalog, pulse.clone(), cx.router().clone(), thresholds, paths);
+        let news = News::new(cx.shutdown());
+        let router = cx.router().clone();
+        let hives = Hives::new(catalog, pulse.clone(), router, thresholds, paths, news);
         let hives = Arc::new(hives);
         hives.refresh().await?;
         cx.spawn(pulse.beat(cx.shutdown()));

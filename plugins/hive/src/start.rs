@@ -95,6 +95,7 @@ pub(crate) async fn stop(hives: &Hives, id: &str, job: &JobContext) -> Result<Hi
         }
     }
     hives.catalog.change(id, |entry| entry.pid = None).await?;
+    link.stopped();
     job.log(LogLevel::Info, "it's gone").await?;
     info!(hive = %id, pid, "a hive's server was stopped");
     Ok(hives.status(id).await?.hive)

@@ -211,7 +211,8 @@ async fn generation_ends_with_the_job_that_asked_for_it() {
     .await;
     // One whose time is over.
     let late = queen.post_with("/v1/operations/infer", ("skep-timeout", "1s"), &story()).await;
-    assert_eq!(late.json::<Value>().await.unwrap()["code"], "timeout");
+    let late: Value = late.json().await.unwrap();
+    assert_eq!(late["code"], "timeout", "{late}");
     eventually("the third has ended", async || {
         let jobs = jobs(&hive, "infer").await;
         jobs.len() == 3 && jobs.iter().all(|job| job["ended_at"].is_string())
