@@ -50,6 +50,13 @@ use crate::router::RouterError;
 /// those that operations call and the server makes itself ([`JobRequest::caller`] tells which).
 #[async_trait]
 pub trait Interceptor: Send + Sync + 'static {
+    /// Whether it has a say in jobs of `operation`; of others it's neither asked nor told. Asked for each
+    /// of them, several times: what doesn't concern it costs next to nothing.
+    fn concerns(&self, operation: &OperationSpec) -> bool {
+        let _ = operation;
+        true
+    }
+
     /// A job is asked for, its input is right, and there is no job yet. An error refuses it: the
     /// client gets the error's problem, with its status.
     ///

@@ -12,6 +12,7 @@ mod printer;
 mod run;
 mod serve;
 mod sse;
+mod status;
 mod store;
 
 use std::ffi::OsString;
@@ -37,6 +38,8 @@ enum BuiltIn {
     Run(run::Run),
     /// List the jobs of a server, or watch, cancel, retry or show one
     Jobs(jobs::Jobs),
+    /// Show a server's hives with their workers and models, and how many jobs there are
+    Status(status::Status),
     /// List the operations of a server, or show one
     Operations(operations::Operations),
     /// Check the configuration, show it, or print its schema
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         BuiltIn::Serve(serve) => serve.run(),
         BuiltIn::Run(run) => block_on(run.run()),
         BuiltIn::Jobs(jobs) => block_on(jobs.run()),
+        BuiltIn::Status(status) => block_on(status.run()),
         BuiltIn::Operations(operations) => block_on(operations.run()),
         BuiltIn::Config(config) => config.run(),
         BuiltIn::Plugins(plugins) => plugins.run(),

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{OperationError, Result};
 use crate::interceptor::Extensions;
 use crate::job::event::Event;
-use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Parent};
+use crate::job::{Caller, EventStream, Job, JobId, JobRequest, Parent, Priority};
 use crate::problem::{Code, Problem};
 use crate::router::{Owned, Router};
 use crate::store::StoreError;
@@ -140,6 +140,11 @@ impl JobContext {
     /// When the attempt will be stopped as `timeout`, if it has a limit.
     pub fn deadline(&self) -> Option<Instant> {
         self.attempt.deadline
+    }
+
+    /// Which jobs it goes before where jobs have to wait.
+    pub fn priority(&self) -> Priority {
+        self.job.look(|record| record.priority)
     }
 
     /// How many servers have handed the job on before this one ([`JobRequest::hops`]).

@@ -59,7 +59,7 @@ impl Job {
             let (verdict, _alone, _place) = match self.turn(&router, &mut run).await {
                 Turn::Run(Seat { place, alone }) => {
                     let place = Arc::new(place);
-                    let kept = router.is_intercepted().then(|| place.clone());
+                    let kept = router.is_intercepted(&self.operation).then(|| place.clone());
                     (Box::pin(self.attempt(&router, &mut run, place)).await, alone, kept)
                 }
                 Turn::Stopped => {
@@ -236,7 +236,7 @@ impl Job {
         execution: Execution,
         attempt: &Attempt,
     ) -> Result<Execution, Option<Result<Box<RawValue>, Problem>>> {
-        if !execution.job().router().is_intercepted() {
+        if !execution.job().router().is_intercepted(&self.operation) {
             return Ok(execution);
         }
         let router = execution.job().router().clone();
@@ -456,7 +456,7 @@ impl Job {
             sleep(STORE_RETRY.1).await;
         }
         self.operation.metrics().ended(&record);
-        router.tell_interceptors(&record).await;
+        router.tell_interceptors(&self.operation, &record).await;
         // Who has read the end finds the job ended.
         self.change(|kept| *kept = record);
         self.tell_end();

@@ -10,6 +10,7 @@ use tracing::error;
 use crate::error::Result;
 use crate::interceptor::{Execution, Interceptor};
 use crate::job::{JobRecord, JobRequest};
+use crate::operation::OperationSpec;
 use crate::problem::{Code, Problem};
 use crate::registry::Operation;
 use crate::router::{PLUGIN_PATIENCE, Router, RouterError};
@@ -23,7 +24,7 @@ impl Router {
         operation: &Operation,
     ) -> Result<(), RouterError> {
         let late = Instant::now() + PLUGIN_PATIENCE;
-        for (plugin, interceptor) in self.interceptors() {
+        for (plugin, interceptor) in self.interceptors(&operation.spec) {
             let asked = AssertUnwindSafe(interceptor.accept(request, &operation.spec));
             let problem = match timeout_at(late, asked.catch_unwind()).await {
                 Ok(Ok(Ok(()))) => continue,
@@ -37,9 +38,9 @@ impl Router {
     }
 
     /// Tells every interceptor that a job has ended, the last one first, within 10 s in all.
-    pub(crate) async fn tell_interceptors(&self, job: &JobRecord) {
+    pub(crate) async fn tell_interceptors(&self, operation: &Operation, job: &JobRecord) {
         let late = Instant::now() + PLUGIN_PATIENCE;
-        for (plugin, interceptor) in self.interceptors().rev() {
+        for (plugin, interceptor) in self.interceptors(&operation.spec).rev() {
             let told = AssertUnwindSafe(interceptor.after(job)).catch_unwind();
             match timeout_at(late, told).await {
                 Ok(Ok(())) => {}
@@ -49,16 +50,19 @@ impl Router {
         }
     }
 
-    /// Whether anything stands around executions.
-    pub(crate) fn is_intercepted(&self) -> bool {
-        self.interceptors().next().is_some()
+    /// Whether anything stands around executions of the operation.
+    pub(crate) fn is_intercepted(&self, operation: &Operation) -> bool {
+        self.interceptors(&operation.spec).next().is_some()
     }
 
-    fn interceptors(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = (&'static str, &Arc<dyn Interceptor>)> {
+    /// Those that have a say in the operation's jobs, in the order of their plugins' start.
+    fn interceptors<'a>(
+        &'a self,
+        operation: &'a OperationSpec,
+    ) -> impl DoubleEndedIterator<Item = (&'static str, &'a Arc<dyn Interceptor>)> {
         let plugins = self.inner.plugins.iter();
-        plugins.filter_map(|plugin| Some((plugin.name, plugin.interceptor.as_ref()?)))
+        let all = plugins.filter_map(|plugin| Some((plugin.name, plugin.interceptor.as_ref()?)));
+        all.filter(|(_, interceptor)| interceptor.concerns(operation))
     }
 }
 
@@ -67,7 +71,8 @@ impl Execution {
     /// attempt's.
     pub(crate) async fn prepare(mut self) -> Result<Self> {
         let router = self.job.router().clone();
-        for (_, interceptor) in router.interceptors() {
+        let asked_for = self.job.job.operation.clone();
+        for (_, interceptor) in router.interceptors(&asked_for.spec) {
             interceptor.before(&mut self).await?;
         }
         Ok(self)

@@ -7,6 +7,7 @@ use skep::prelude::*;
 use skep_relay::{Failure, Handover, Lost, Relay};
 
 use crate::hives::Hives;
+use crate::link::Link;
 
 /// The operation that relays; hidden, since it's how jobs of others are done.
 pub(crate) const RELAY: &str = "hive_relay";
@@ -36,13 +37,12 @@ impl Errand {
     pub(crate) async fn run(&self, hives: &Hives, job: &JobContext) -> Result<Value> {
         let Self { hive_id, operation, input, .. } = self;
         let link = hives.link(hive_id)?;
-        let server = link.way.server().ok_or_else(|| {
-            let why = link.known().failure.unwrap_or_default();
-            OperationError::new("hive-unreachable", format!("hive `{hive_id}`: {why}"))
-                .with_status(502)
-                .permanent()
-        })?;
-        let earlier = job.restored::<Option<Handed>>().await?.flatten();
+        let earlier = match job.attempt() {
+            1 => None,
+            _ => job.restored::<Option<Handed>>().await?.flatten(),
+        };
+        let server = link.way.server().filter(|_| earlier.is_some() || !link.is_gone());
+        let Some(server) = server else { return Err(self.offline(&link)) };
         let handed = if let Some(handed) = earlier {
             handed
         } else {
@@ -68,6 +68,16 @@ impl Errand {
                 Err(self.lost(failure, told, job).await?)
             }
         }
+    }
+
+    /// What follows when there's nothing to expect of the hive from the beginning.
+    fn offline(&self, link: &Link) -> OperationError {
+        let hive = self.hive_id.as_str();
+        let why = link.known().failure.unwrap_or_else(|| "nothing is heard of it".to_owned());
+        let detail = format!("hive `{hive}` is offline: {why}");
+        let error =
+            OperationError::new("hive-offline", detail).with_status(503).with(HIVE_ID, hive);
+        if self.may_move { error } else { error.permanent() }
     }
 
     /// What follows when the hive is lost: the next attempt is done by another one, if that may be.

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use skep_relay::{Abandoned, Frames, Server};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -46,6 +47,7 @@ pub(crate) struct Link {
     /// The way there, which every request goes.
     pub(crate) way: Way,
     thresholds: Thresholds,
+    since: Instant,
     news: News,
     known: watch::Sender<Known>,
     /// Jobs there that nobody relays any more, to be cancelled when the hive is back.
@@ -60,6 +62,7 @@ impl Link {
             entry,
             way,
             thresholds,
+            since: Instant::now(),
             news,
             known: watch::Sender::default(),
             given_up: Mutex::default(),
@@ -82,13 +85,29 @@ impl Link {
         self.known.subscribe()
     }
 
-    /// Waits until the hive is offline, or is no longer in the catalog as it was.
+    /// Waits until there's nothing to expect of the hive: it's offline, or no longer in the catalog as it
+    /// was. One that was never heard has as long for it as one that was.
     pub(crate) async fn gone(&self) {
         let mut known = self.watch();
+        let offline = async {
+            let _ = known.wait_for(|known| known.state == State::Offline).await;
+            if known.borrow().heard.is_none() {
+                let online = known.wait_for(|known| known.state == State::Online);
+                if timeout_at(self.since + self.thresholds.offline, online).await.is_ok() {
+                    // It was heard at last; from now on its silence counts.
+                    let _ = known.wait_for(|known| known.state == State::Offline).await;
+                }
+            }
+        };
         tokio::select! {
-            _ = known.wait_for(|known| known.state == State::Offline) => {}
+            () = offline => {}
             () = self.closed.cancelled() => {}
         }
+    }
+
+    /// Whether there's nothing to expect of the hive, as [`gone`](Self::gone) says.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone().now_or_never().is_some()
     }
 
     /// Waits until the hive is online.

@@ -18,6 +18,10 @@ use crate::plugin::HivePlugin;
 
 #[skep::async_trait]
 impl Interceptor for HivePlugin {
+    fn concerns(&self, operation: &OperationSpec) -> bool {
+        operation.placement.is_some() || tells(&operation.name)
+    }
+
     async fn accept(&self, request: &JobRequest, operation: &OperationSpec) -> Result<()> {
         check_hops(request)?;
         match named(operation, &request.input) {
@@ -51,8 +55,7 @@ impl Interceptor for HivePlugin {
     }
 
     async fn after(&self, job: &skep::job::JobRecord) {
-        // Of these it depends where others go.
-        if job.operation.starts_with("model_") || job.operation.starts_with("worker_") {
+        if tells(&job.operation) {
             self.hives.pulse.change();
         }
     }
@@ -66,6 +69,8 @@ impl HivePlugin {
         if links.is_empty() {
             return None;
         }
+        // After a restart, what the hives tell takes a moment.
+        join_all(links.iter().map(|link| link.settled())).await;
         let wish = Wish { model: input[field].as_str(), worker: input["worker_id"].as_str() };
         if let Some(choice) = choose(&self.candidates(&links).await, wish) {
             return Some(choice);
@@ -96,6 +101,11 @@ impl HivePlugin {
         };
         [here].into_iter().chain(others).collect()
     }
+}
+
+/// Whether a job of the operation may change what this machine tells of its models and its workers.
+fn tells(operation: &str) -> bool {
+    operation.starts_with("model_") || operation.starts_with("worker_")
 }
 
 /// The hive that a job names, if its operation is placed.

@@ -38,20 +38,17 @@ pub(crate) async fn start(
     job.log(LogLevel::Info, format!("getting to {where_to}")).await?;
     let machine = link.way.machine(&entry).await?;
     provide(&machine, job).await?;
-    if let Some(pid) = entry.pid
-        && machine.look(id, pid).await?.runs
-    {
-        let detail = format!(
-            "hive `{id}` runs (process {pid}) and doesn't answer; `hive_check` says where the way to \
-             it ends, `hive_stop` ends it"
-        );
-        return Err(OperationError::new("hive-silent", detail).with_status(409));
-    }
-    let listen = format!("{}:{}", bracketed(&entry.host), entry.port.unwrap_or(0));
-    job.log(LogLevel::Info, format!("starting the server, on {listen}")).await?;
-    let pid = machine.start(id, &listen).await?;
-    // So that it's found again, whatever becomes of this job.
-    hives.catalog.change(id, |entry| entry.pid = Some(pid)).await?;
+    let pid = if let Some(pid) = running(&machine, &entry).await? {
+        job.log(LogLevel::Info, format!("its server runs already, as process {pid}")).await?;
+        pid
+    } else {
+        let listen = format!("{}:{}", bracketed(&entry.host), entry.port.unwrap_or(0));
+        job.log(LogLevel::Info, format!("starting the server, on {listen}")).await?;
+        let pid = machine.start(id, &listen).await?;
+        // So that it's found again, whatever becomes of this job.
+        hives.catalog.change(id, |entry| entry.pid = Some(pid)).await?;
+        pid
+    };
     let port = listening(&machine, id, pid, late).await?;
     job.log(LogLevel::Info, format!("it listens on port {port}, as process {pid}")).await?;
     info!(hive = %id, pid, port, "a hive's server was started");
@@ -60,7 +57,10 @@ pub(crate) async fn start(
     let link = hives.link(id)?;
     if timeout_at(late, link.online()).await.is_err() {
         let why = link.known().failure.unwrap_or_else(|| "nothing is heard of it".to_owned());
-        let detail = format!("hive `{id}` runs and isn't online after {patience:?}: {why}");
+        let detail = format!(
+            "hive `{id}` runs (process {pid}) and isn't online after {patience:?}: {why}; `hive_check` \
+             says where the way to it ends, `hive_stop` ends it"
+        );
         return Err(OperationError::new("hive-silent", detail).with_status(504));
     }
     job.log(LogLevel::Info, "it's online").await?;
@@ -99,6 +99,12 @@ pub(crate) async fn stop(hives: &Hives, id: &str, job: &JobContext) -> Result<Hi
     job.log(LogLevel::Info, "it's gone").await?;
     info!(hive = %id, pid, "a hive's server was stopped");
     Ok(hives.status(id).await?.hive)
+}
+
+/// The process of a hive's server that an earlier job has started, if it runs.
+async fn running(machine: &Machine, entry: &Entry) -> Result<Option<u32>> {
+    let Some(pid) = entry.pid else { return Ok(None) };
+    Ok(machine.look(&entry.id, pid).await?.runs.then_some(pid))
 }
 
 /// Sees to it that the machine has this server's program.

@@ -68,6 +68,12 @@ impl Client {
         self.read(self.http.get(self.url(path)).send().await).await
     }
 
+    /// Runs an operation, waits for its end, and returns its result.
+    pub(super) async fn call(&self, operation: &str, input: &Value) -> Result<Value, Error> {
+        let url = self.url(&format!("/v1/operations/{operation}"));
+        self.read(self.http.post(url).json(input).send().await).await
+    }
+
     /// Makes a job and returns its id. `headers` say what isn't its input.
     pub(super) async fn create_job(
         &self,

@@ -312,7 +312,7 @@ async fn a_hive_that_hangs_is_late_then_offline_and_what_has_told_nothing_moves(
     let log = queen.log(&id).await;
     assert!(!log.contains("placed on `hung`") && log.contains("succeeded"), "{log}");
     let named = problem(&queen, "echo", json!({ "value": 1, "hive_id": "hung" })).await;
-    assert_eq!(named["code"], "hive-lost");
+    assert_eq!(named["code"], "hive-offline");
     // When it's back, it has nothing to do that nobody waits for.
     hung.signal("CONT");
     eventually("it's online", async || state(&queen, "hung").await == "online").await;

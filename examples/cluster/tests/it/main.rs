@@ -174,7 +174,7 @@ fn a_queen_and_two_hives_serve_a_model_and_outlive_a_death() {
         assert!(stopped["state"] == "offline" && told.contains("it's gone"), "{stopped} {told}");
     }
     let (succeeded, _, told) = queen.run("echo", &["value=1", &hive]);
-    assert!(!succeeded && told.contains("hive-lost"), "{told}");
+    assert!(!succeeded && told.contains("is offline: it was stopped"), "{told}");
 }
 
 #[test]

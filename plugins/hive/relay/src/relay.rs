@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use skep::job::{End, EventKind, JobRequest, LogLine, Progress};
+use skep::job::{End, EventKind, JobRequest, LogLine, Priority, Progress};
 use skep::prelude::*;
 use skep::problem::Code;
 use skep::{JobId, Problem};
@@ -112,16 +112,15 @@ impl Abandoned {
     /// # Errors
     /// As [`Failure`] says: it may go on.
     pub async fn cancel(&self, server: &Server) -> Result<(), Failure> {
-        let id = match self.id {
-            Some(id) => id,
+        let id = if let Some(id) = self.id {
+            id
+        } else {
             // Whether it was ever taken isn't known. By its key it's the same job if it was; if not,
             // it's there for the moment that it takes to cancel it.
-            None => {
-                let Self { operation, input, key, hops, .. } = self;
-                let order =
-                    JobOrder { operation, input, key, timeout: Some(LAST_MOMENT), hops: *hops };
-                server.order(&order).await?
-            }
+            let Self { operation, input, key, hops, .. } = self;
+            let (priority, timeout) = (Priority::Normal, Some(LAST_MOMENT));
+            let order = JobOrder { operation, input, key, priority, timeout, hops: *hops };
+            server.order(&order).await?
         };
         server.cancel(id).await
     }
@@ -143,8 +142,10 @@ impl Relay<'_> {
             Ok(skip) => skip,
             Err(error) => return Ok(Err(error)),
         };
-        let lost = |failure, told, id: Option<JobId>| {
+        let lost = |failure, told: u64, id: Option<JobId>| {
             let was_asked = id.is_some() || matches!(failure, Failure::Broken(_));
+            // Those that were relayed before, and not read again, were relayed.
+            let told = skip.max(told);
             Lost { failure, told, abandoned: was_asked.then(|| self.abandoned(id)) }
         };
         let id = tokio::select! {
@@ -155,9 +156,9 @@ impl Relay<'_> {
                 Err(Failure::Refused(problem)) if !problem.is_transient() => {
                     return Ok(Err(problem.into()));
                 }
-                Err(failure) => return Err(lost(failure, 0, None)),
+                Err(failure) => return Err(lost(failure, skip, None)),
             },
-            () = &mut gone => return Err(lost(Failure::given_up(), 0, None)),
+            () = &mut gone => return Err(lost(Failure::given_up(), skip, None)),
         };
         let mut outage = Outage::default();
         let mut there = There(Some((self.server.clone(), self.abandoned(Some(id)))));
@@ -222,6 +223,7 @@ impl Relay<'_> {
             operation: self.operation,
             input: self.input,
             key: &self.handover.key,
+            priority: self.job.priority(),
             timeout: self.job.deadline().map(left),
             hops: self.job.hops() + 1,
         };

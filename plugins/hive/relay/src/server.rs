@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use skep::job::Priority;
 use skep::operation::Hints;
 use skep::placement::Placement;
 use skep::{JobId, OperationSpec, Problem};
@@ -49,6 +50,8 @@ pub struct JobOrder<'a> {
     pub input: &'a Value,
     /// The key by which it's known there: ordered twice, it's done once.
     pub key: &'a str,
+    /// Which jobs it goes before there.
+    pub priority: Priority,
     /// The longest that it may take.
     pub timeout: Option<Duration>,
     /// How many servers have handed it on, this one included.
@@ -112,6 +115,7 @@ impl Server {
             ("content-type", "application/json"),
             ("idempotency-key", order.key),
             ("skep-hops", &hops),
+            ("skep-priority", order.priority.as_str()),
         ];
         headers.extend(timeout.as_deref().map(|timeout| ("skep-timeout", timeout)));
         let body = Bytes::from(body.to_string());

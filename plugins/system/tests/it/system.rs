@@ -82,6 +82,6 @@ async fn check_shows_one_of_every_kind_of_event() {
 #[tokio::test]
 async fn status_shows_what_is_linked_and_leaves_out_what_is_not() {
     let status = router().await.call("status", json!({})).await.unwrap();
-    let hives = json!([{ "id": "localhost", "workers": [{ "id": "w-1" }] }]);
+    let hives = json!([{ "id": "localhost", "state": "online", "workers": [{ "id": "w-1" }] }]);
     assert_eq!(status, json!({ "hives": hives, "jobs": { "live": 1, "queued": 0 } }));
 }
