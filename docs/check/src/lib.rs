@@ -19,6 +19,7 @@ pages! {
     howto_cancel = "howto/cancel.md";
     howto_call = "howto/call.md";
     howto_blocking = "howto/blocking.md";
+    howto_place = "howto/place.md";
     howto_deprecate = "howto/deprecate.md";
     howto_test = "howto/test.md";
     howto_interceptor = "howto/interceptor.md";

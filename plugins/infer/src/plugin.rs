@@ -8,6 +8,9 @@ use crate::input::InferInput;
 use crate::output::{Answer, Inferred, Timings, Token};
 use crate::relay::{Output, relay};
 
+/// How often another worker is looked for when one has just ended for want of work.
+const TRIES: u32 = 3;
+
 #[derive(Default)]
 struct Inference {
     choice: Choice,
@@ -29,10 +32,20 @@ impl Inference {
                           into this server (crate skep-worker)";
             return Err(OperationError::new("missing-plugin", detail).with_status(501));
         }
-        let worker = self.choice.worker(&input, job).await?;
-        let call = json!({ "worker_id": worker.id, "request": request });
         let output = if input.stream { Output::Relayed } else { Output::Dropped };
-        let answer = relay(job, "worker_infer", call, output).await?;
+        let mut tries = 0;
+        let (worker, answer) = loop {
+            let worker = self.choice.worker(&input, job).await?;
+            let call = json!({ "worker_id": worker.id, "request": request });
+            match relay(job, "worker_infer", call, output).await {
+                Ok(answer) => break (worker, answer),
+                // It has given its memory back between the choice and the request.
+                Err(error) if input.worker_id.is_none() && tries < TRIES && is_unloaded(&error) => {
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
         let Answer { text, finish_reason, usage, timings } = serde_json::from_value(answer)?;
         Ok(Inferred {
             text,
@@ -48,4 +61,9 @@ impl Inference {
             worker_id: worker.id,
         })
     }
+}
+
+/// Whether a worker has ended before it was asked: nothing was told.
+fn is_unloaded(error: &OperationError) -> bool {
+    matches!(&*error.problem().code, "worker-unloaded" | "unknown-worker")
 }

@@ -20,4 +20,5 @@ mod download;
 mod gguf;
 mod id;
 mod import;
+mod load;
 mod plugin;

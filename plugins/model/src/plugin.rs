@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use skep::prelude::*;
 use skep::schema::{DurationText, SizeText};
 use tokio::runtime::Handle;
@@ -13,6 +14,7 @@ use crate::catalog::{Catalog, Model};
 use crate::download::{Allowed, Downloads, Hub, Limits, Request, Settings, Source};
 use crate::id::ModelId;
 use crate::import::import;
+use crate::load::{load, unload};
 
 /// How often an import or a download tells how far it is.
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -94,6 +96,15 @@ struct Deleted {
     id: String,
 }
 
+/// What was unloaded.
+#[skep::data]
+struct Unloaded {
+    /// The model's id.
+    id: String,
+    /// The workers that held it, and have ended.
+    workers: Vec<String>,
+}
+
 /// Where a model's file lies, for the operations that load it.
 #[skep::data]
 struct Location {
@@ -103,7 +114,7 @@ struct Location {
     model: Model,
 }
 
-/// Model files: import, list, get, delete.
+/// Model files: download, import, list, get, delete; load, unload.
 #[skep::plugin(name = "model", config = Config)]
 impl Models {
     async fn start(cx: PluginContext<Config>) -> Result<Self> {
@@ -215,6 +226,34 @@ impl Models {
             if is_part || is_model { Ok(Deleted { id }) } else { Err(unknown(&catalog, &id)) }
         };
         job.blocking(work).await
+    }
+
+    /// Load a model: start a worker that holds it, if none does.
+    ///
+    /// How far the load is comes as progress, in bytes.
+    #[operation(idempotent, placed(model = "id"))]
+    async fn model_load(
+        &self,
+        /// The model's id.
+        id: String,
+        /// Which of the machine's devices to compute on.
+        #[default(0)]
+        device: u32,
+        job: &JobContext,
+    ) -> Result<Value> {
+        load(&id, device, job).await
+    }
+
+    /// Unload a model: end the workers that hold it. Their jobs fail with `worker-deleted`.
+    #[operation(destructive, idempotent, placed(model = "id"))]
+    async fn model_unload(
+        &self,
+        /// The model's id.
+        id: String,
+        job: &JobContext,
+    ) -> Result<Unloaded> {
+        let workers = unload(&id, job).await?;
+        Ok(Unloaded { id, workers })
     }
 
     /// Tell where a model's file is.

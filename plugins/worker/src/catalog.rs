@@ -2,35 +2,59 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use skep::prelude::*;
+use sysinfo::System;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::process::{self, Program};
-use crate::running::{REQUESTS, Running, Stop};
+use crate::running::{ModelFile, REQUESTS, Running, Stop};
 
 /// The longest part of an unknown id that is quoted back, characters.
 const MAX_QUOTED: usize = 100;
 
 /// How many of its last lines are told of a worker that crashed.
-const LAST_LINES: usize = 5;
+const LAST_LINES: usize = 20;
+
+/// After how long a worker may have ended its job.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The workers that run.
 pub(crate) struct Catalog {
     program: Program,
-    max_workers: usize,
+    limits: Limits,
     workers: Mutex<HashMap<String, Arc<Running>>>,
+    /// Held while room is made and a worker started in it.
+    starting: tokio::sync::Mutex<()>,
     /// One task a worker, which ends when its process has.
     keepers: TaskTracker,
 }
 
+/// What workers may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How many there may be.
+    pub(crate) workers: usize,
+    /// How much memory all their models may take, bytes; what is free of the machine's if absent.
+    pub(crate) memory: Option<u64>,
+    /// After how long without a job one ends; never if absent.
+    pub(crate) idle: Option<Duration>,
+}
+
 impl Catalog {
-    /// No worker yet; they will be `program`, `max_workers` of them at most.
-    pub(crate) fn new(program: Program, max_workers: usize) -> Self {
-        Self { program, max_workers, workers: Mutex::default(), keepers: TaskTracker::new() }
+    /// No worker yet; they will be `program`, within `limits`.
+    pub(crate) fn new(program: Program, limits: Limits) -> Self {
+        Self {
+            program,
+            limits,
+            workers: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
+            keepers: TaskTracker::new(),
+        }
     }
 
     /// What is started as a worker.
@@ -38,30 +62,33 @@ impl Catalog {
         &self.program
     }
 
-    /// Starts a worker's process. It's in the catalog from now to its end.
-    pub(crate) fn start(self: &Arc<Self>, model: &str, architecture: &str) -> Result<Arc<Running>> {
+    /// Starts a worker's process, for which idle ones may have to end. It's in the catalog from now to
+    /// its end.
+    pub(crate) async fn start(self: &Arc<Self>, model: &ModelFile) -> Result<Arc<Running>> {
+        let _alone = self.starting.lock().await;
+        self.make_room(model).await?;
         let (requests, to_process) = mpsc::channel(REQUESTS);
-        let (running, process) = {
+        let process = self.program.start().map_err(|error| {
+            let detail = format!("the worker's process can't be started: {error}");
+            OperationError::new("worker-not-started", detail)
+        })?;
+        let pid = process.id().unwrap_or_default();
+        let running = {
             let mut workers = self.lock();
-            if workers.len() >= self.max_workers {
-                let detail = format!(
-                    "{} workers run already, as many as may (`max_workers`): delete one",
-                    workers.len()
-                );
-                return Err(OperationError::new("too-many-workers", detail).with_status(429));
-            }
-            let process = self.program.start().map_err(|error| {
-                let detail = format!("the worker's process can't be started: {error}");
-                OperationError::new("worker-not-started", detail)
-            })?;
-            let pid = process.id().unwrap_or_default();
             let id = free_id(&workers);
-            let running =
-                Running::new(id.clone(), model.to_owned(), architecture.to_owned(), pid, requests);
-            let running = Arc::new(running);
+            let running = Arc::new(Running::new(id.clone(), model, pid, requests));
             workers.insert(id, running.clone());
-            (running, process)
+            running
         };
+        if let Some(long) = self.limits.idle {
+            let idle = running.clone();
+            self.keepers.spawn(async move {
+                tokio::select! {
+                    () = idle.queue.idle_for(long) => idle.stop(Stop::Idle),
+                    () = idle.end.cancelled() => {}
+                }
+            });
+        }
         let (catalog, kept) = (self.clone(), running.clone());
         self.keepers.spawn(async move {
             let exit = process::keep(&kept, process, to_process).await;
@@ -71,6 +98,58 @@ impl Catalog {
             kept.has_gone(exit);
         });
         Ok(running)
+    }
+
+    /// Ends workers that have no job, the one that has had none for the longest first, until there's a
+    /// place and memory for the model.
+    ///
+    /// # Errors
+    /// `too-many-workers` (429) or `out-of-memory` (503), if all that are left have jobs.
+    async fn make_room(&self, model: &ModelFile) -> Result<()> {
+        loop {
+            let workers = self.list();
+            let Some(lack) = self.lack(&workers, model) else { return Ok(()) };
+            let idle = workers.iter().filter_map(|one| Some((one.queue.idle_since()?, one)));
+            let Some((_, idle)) = idle.min_by_key(|(since, _)| *since) else {
+                return Err(lack.with_retry_after(RETRY_AFTER));
+            };
+            // One that has got a job by now stays.
+            if idle.queue.close_if_idle() {
+                info!(worker = %idle.id, model = %idle.model, "a worker ends for `{}`", model.id);
+                idle.stop(Stop::Evicted);
+                idle.gone().await;
+            }
+        }
+    }
+
+    /// What is lacking for one more worker, if anything is.
+    fn lack(&self, workers: &[Arc<Running>], model: &ModelFile) -> Option<OperationError> {
+        if workers.len() >= self.limits.workers {
+            let detail = format!(
+                "{} workers have jobs, as many as may run (`max_workers`): wait, or delete one",
+                workers.len()
+            );
+            return Some(OperationError::new("too-many-workers", detail).with_status(429));
+        }
+        // Of the machine's free memory, what is being loaded isn't taken yet.
+        let (limit, taken) = match self.limits.memory {
+            Some(limit) => (limit, workers.iter().map(|worker| worker.bytes).sum()),
+            None => {
+                let loading = workers.iter().filter(|worker| worker.is_loading());
+                (free_memory(), loading.map(|worker| worker.bytes).sum())
+            }
+        };
+        let free = limit.saturating_sub(taken);
+        if model.bytes <= free {
+            return None;
+        }
+        let detail = format!(
+            "the model `{}` takes {} bytes of memory, and {free} are free; the workers that run have \
+             jobs",
+            model.id, model.bytes
+        );
+        let error = OperationError::new("out-of-memory", detail).with_status(503);
+        Some(error.with("needed", model.bytes).with("free", free))
     }
 
     /// The workers, the oldest first.
@@ -129,6 +208,13 @@ fn report(running: &Running, exit: &str) {
     } else {
         info!(worker = %id, model = %model, "a worker was ended: {exit}");
     }
+}
+
+/// How much memory the machine can still give, bytes.
+fn free_memory() -> u64 {
+    let mut system = System::new();
+    system.refresh_memory();
+    system.available_memory()
 }
 
 /// A short id that no worker has.

@@ -27,4 +27,5 @@ mod log;
 mod plugin;
 mod process;
 mod protocol;
+mod queue;
 mod running;

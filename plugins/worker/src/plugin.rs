@@ -1,16 +1,19 @@
 //! The operations.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use skep::prelude::*;
 use skep::problem::Code;
+use skep::schema::{DurationText, SizeText};
 
-use crate::catalog::{Catalog, last_lines};
+use crate::catalog::{Catalog, Limits, last_lines};
 use crate::log::{KEPT_LINES, LogEntry};
 use crate::process::Program;
 use crate::protocol::{Answer, Ask, Generate, Load, Say, Token};
-use crate::running::{Backend, Replies, Running, Stop, Worker};
+use crate::queue::Place;
+use crate::running::{Backend, ModelFile, Replies, Running, Stop, Worker};
 
 struct Workers {
     catalog: Arc<Catalog>,
@@ -28,8 +31,13 @@ struct Config {
     /// How many threads a worker computes with; one a core if absent.
     #[schemars(range(min = 1))]
     threads: Option<usize>,
-    /// How many workers may run at once.
+    /// How many workers may run at once. For one more, one that has no job ends.
     max_workers: usize,
+    /// How much memory the models of all workers may take; what is free of the machine's if absent. For
+    /// one more, those end that have had no job for the longest.
+    max_memory: Option<SizeText>,
+    /// After how long without a job a worker ends, and gives its memory back; `0s` is never.
+    idle_unload: DurationText,
     /// The program that is started as a worker, with its arguments; by default this one, as `skep
     /// worker`. For those who wrap it, as in `["nice", "skep", "worker"]`.
     command: Option<Vec<String>>,
@@ -37,7 +45,14 @@ struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { context: skep_engine::DEFAULT_CONTEXT, threads: None, max_workers: 8, command: None }
+        Self {
+            context: skep_engine::DEFAULT_CONTEXT,
+            threads: None,
+            max_workers: 8,
+            max_memory: None,
+            idle_unload: DurationText(Duration::from_mins(10)),
+            command: None,
+        }
     }
 }
 
@@ -45,13 +60,7 @@ impl Default for Config {
 #[derive(serde::Deserialize)]
 struct Location {
     path: String,
-    model: Model,
-}
-
-#[derive(serde::Deserialize)]
-struct Model {
-    id: String,
-    architecture: String,
+    model: ModelFile,
 }
 
 /// What `worker_logs` did.
@@ -65,9 +74,14 @@ struct Told {
 #[skep::plugin(name = "worker", config = Config)]
 impl Workers {
     async fn start(cx: PluginContext<Config>) -> Result<Self> {
-        let Config { context, threads, max_workers, command } = cx.config;
+        let Config { context, threads, max_workers, max_memory, idle_unload, command } = cx.config;
         let program = Program::new(command, threads)?;
-        Ok(Self { catalog: Arc::new(Catalog::new(program, max_workers)), context })
+        let limits = Limits {
+            workers: max_workers,
+            memory: max_memory.map(|size| *size),
+            idle: Some(*idle_unload).filter(|long| !long.is_zero()),
+        };
+        Ok(Self { catalog: Arc::new(Catalog::new(program, limits)), context })
     }
 
     async fn shutdown(&self) {
@@ -83,7 +97,9 @@ impl Workers {
 
     /// Start a worker: a process that loads a model and keeps it.
     ///
-    /// How far the load is comes as progress, in bytes. Cancelling the job ends the process.
+    /// How far the load is comes as progress, in bytes. Cancelling the job ends the process. If there's no
+    /// place or memory for it, workers that have no job end, the one that has had none for the longest
+    /// first.
     #[operation(placed)]
     async fn worker_spawn(
         &self,
@@ -101,7 +117,7 @@ impl Workers {
         let Backend::Cpu = worker;
         debug_assert_eq!(device, 0, "the schema lets no other through");
         let Location { path, model } = locate(job, &model).await?;
-        let running = self.catalog.start(&model.id, &model.architecture)?;
+        let running = self.catalog.start(&model).await?;
         let unwanted = StopOnDrop(Some(running.clone()));
         match load(&running, Load { path, context: self.context }, job).await {
             Ok(()) => {
@@ -235,7 +251,9 @@ async fn load(running: &Arc<Running>, load: Load, job: &JobContext) -> Result<()
 /// job is cancelled, so is the request.
 async fn ask(running: &Arc<Running>, ask: Ask, job: &JobContext) -> Result<Value> {
     let relayed = async {
-        let mut replies = running.ask(ask).await?;
+        let place = running.enter().await?;
+        wait(running, &place, job).await?;
+        let mut replies = running.ask(ask, place).await?;
         relay(&mut replies, job).await
     };
     let result = tokio::select! {
@@ -250,6 +268,18 @@ async fn ask(running: &Arc<Running>, ask: Ask, job: &JobContext) -> Result<Value
         }
     }
     result
+}
+
+/// Waits for the job's turn. How many are before it comes as progress.
+async fn wait(running: &Running, place: &Place, job: &JobContext) -> Result<()> {
+    let ahead = running.before(place, None).await?;
+    let mut before = ahead;
+    while before > 0 {
+        let done = (ahead - before) as u64;
+        job.progress(done, ahead as u64, "jobs before this one").await?;
+        before = running.before(place, Some(before)).await?;
+    }
+    Ok(())
 }
 
 async fn relay(replies: &mut Replies, job: &JobContext) -> Result<Value> {

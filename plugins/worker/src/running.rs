@@ -1,17 +1,18 @@
 //! One worker: its queue, what it's asked and says, its end.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use skep::placement::LOCALHOST;
 use skep::prelude::*;
 use skep::problem::{Code, Problem};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
 use crate::protocol::{Ask, Loaded, Reply, Request, Say};
+use crate::queue::{Closed, Place, Queue};
 
 /// How many requests may wait to be written. One at a time is worked on, so at most its line and
 /// the cancellations of it and of the one before are on their way.
@@ -19,6 +20,15 @@ pub(crate) const REQUESTS: usize = 4;
 
 /// How many replies may wait for the job that they are for; then the worker waits.
 const REPLIES: usize = 64;
+
+/// A model, as far as its worker goes.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct ModelFile {
+    pub(crate) id: String,
+    pub(crate) architecture: String,
+    /// The file's size.
+    pub(crate) bytes: u64,
+}
 
 /// A process that holds one model.
 #[skep::data]
@@ -91,6 +101,10 @@ pub(crate) enum Stop {
     NotLoaded,
     /// It doesn't speak the protocol.
     Nonsense,
+    /// It had nothing to do for too long.
+    Idle,
+    /// Another model needs its memory, or its place.
+    Evicted,
     /// The server goes down.
     Shutdown,
 }
@@ -111,6 +125,8 @@ pub(crate) struct Running {
     pub(crate) id: String,
     pub(crate) model: String,
     architecture: String,
+    /// The size of the model's file: about the memory that it takes.
+    pub(crate) bytes: u64,
     pid: u32,
     pub(crate) started_at: Timestamp,
     pub(crate) log: Log,
@@ -121,32 +137,32 @@ pub(crate) struct Running {
     requests: mpsc::Sender<Request>,
     last_request: AtomicU64,
     /// One request at a time, in the order they came.
-    turn: Arc<Semaphore>,
+    pub(crate) queue: Arc<Queue>,
     /// The request that has the turn.
     current: Mutex<Option<Current>>,
-    jobs: AtomicUsize,
 }
 
 struct Current {
     id: u64,
     replies: mpsc::Sender<Say>,
-    /// Given back with the last reply, even if nobody waits for it any more.
-    _turn: OwnedSemaphorePermit,
+    /// Left with the last reply, even if nobody waits for it any more.
+    _place: Place,
 }
 
 impl Running {
-    /// A worker of process `pid` that reads `requests`.
+    /// A worker of process `pid` that reads `requests`, for a model.
     pub(crate) fn new(
         id: String,
-        model: String,
-        architecture: String,
+        model: &ModelFile,
         pid: u32,
         requests: mpsc::Sender<Request>,
     ) -> Self {
+        let ModelFile { id: model, architecture, bytes } = model.clone();
         Self {
             id,
             model,
             architecture,
+            bytes,
             pid,
             started_at: Timestamp::now(),
             log: Log::new(),
@@ -155,16 +171,15 @@ impl Running {
             life: watch::Sender::new(Life::Loading),
             requests,
             last_request: AtomicU64::new(0),
-            turn: Arc::new(Semaphore::new(1)),
+            queue: Queue::new(),
             current: Mutex::new(None),
-            jobs: AtomicUsize::new(0),
         }
     }
 
     /// The worker as it stands.
     pub(crate) fn view(&self) -> Worker {
         let life = self.life.borrow().clone();
-        let jobs = self.jobs.load(Ordering::Relaxed);
+        let jobs = self.queue.len();
         let state = match &life {
             Life::Loading => State::Loading,
             Life::Ready(_) if jobs == 0 => State::Idle,
@@ -189,21 +204,38 @@ impl Running {
         }
     }
 
-    /// Asks the worker for something, when its turn comes. Cancel-safe: a dropped future has asked
+    /// Whether it loads its model.
+    pub(crate) fn is_loading(&self) -> bool {
+        matches!(*self.life.borrow(), Life::Loading)
+    }
+
+    /// Enters the queue.
+    pub(crate) async fn enter(&self) -> Result<Place> {
+        match self.queue.enter() {
+            Ok(place) => Ok(place),
+            Err(Closed) => Err(self.gone().await),
+        }
+    }
+
+    /// How many are before `place`, when that is another number than was `told`. Cancel-safe.
+    pub(crate) async fn before(&self, place: &Place, told: Option<usize>) -> Result<usize> {
+        match place.before(told).await {
+            Ok(before) => Ok(before),
+            Err(Closed) => Err(self.gone().await),
+        }
+    }
+
+    /// Asks the worker for something; it's the turn of `place`. Cancel-safe: a dropped future has asked
     /// for nothing.
-    pub(crate) async fn ask(self: &Arc<Self>, ask: Ask) -> Result<Replies> {
-        let on_it = OnIt::new(self.clone());
-        let Ok(turn) = self.turn.clone().acquire_owned().await else {
-            return Err(self.gone().await);
-        };
-        let Ok(place) = self.requests.reserve().await else {
+    pub(crate) async fn ask(self: &Arc<Self>, ask: Ask, place: Place) -> Result<Replies> {
+        let Ok(permit) = self.requests.reserve().await else {
             return Err(self.gone().await);
         };
         let id = self.last_request.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, receiver) = mpsc::channel(REPLIES);
-        *self.current() = Some(Current { id, replies: sender, _turn: turn });
-        place.send(Request { id, ask });
-        Ok(Replies { id, receiver, ended: false, on_it })
+        *self.current() = Some(Current { id, replies: sender, _place: place });
+        permit.send(Request { id, ask });
+        Ok(Replies { id, receiver, ended: false, running: self.clone() })
     }
 
     /// The model is loaded: the worker is ready.
@@ -249,7 +281,7 @@ impl Running {
     pub(crate) fn has_gone(&self, exit: String) {
         self.life.send_replace(Life::Gone { exit, stop: self.stop_reason() });
         self.log.close();
-        self.turn.close();
+        self.queue.close();
         self.current().take();
     }
 
@@ -277,6 +309,11 @@ impl Running {
             Some(Stop::NotLoaded) => {
                 OperationError::new("worker-not-loaded", format!("{worker} did not load its model"))
             }
+            Some(Stop::Idle | Stop::Evicted) => OperationError::new(
+                "worker-unloaded",
+                format!("{worker} has given its memory back"),
+            )
+            .with_status(503),
             Some(Stop::Shutdown) => {
                 Problem::new(Code::ShuttingDown, format!("{worker} ended with the server")).into()
             }
@@ -290,28 +327,12 @@ impl Running {
     }
 }
 
-/// A job that has the worker's turn or waits for it.
-struct OnIt(Arc<Running>);
-
-impl OnIt {
-    fn new(running: Arc<Running>) -> Self {
-        running.jobs.fetch_add(1, Ordering::Relaxed);
-        Self(running)
-    }
-}
-
-impl Drop for OnIt {
-    fn drop(&mut self) {
-        self.0.jobs.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What a worker replies to one request. Dropped before the last reply, it cancels the request.
 pub(crate) struct Replies {
     id: u64,
     receiver: mpsc::Receiver<Say>,
     ended: bool,
-    on_it: OnIt,
+    running: Arc<Running>,
 }
 
 impl Replies {
@@ -320,7 +341,7 @@ impl Replies {
     pub(crate) async fn next(&mut self) -> Result<Say> {
         let Some(say) = self.receiver.recv().await else {
             self.ended = true;
-            return Err(self.on_it.0.gone().await);
+            return Err(self.running.gone().await);
         };
         self.ended = matches!(say, Say::Result(_) | Say::Error(_));
         Ok(say)
@@ -331,7 +352,7 @@ impl Drop for Replies {
     fn drop(&mut self) {
         if !self.ended {
             // There is room, see `REQUESTS`; a worker that is gone has nothing to cancel.
-            let _ = self.on_it.0.requests.try_send(Request { id: self.id, ask: Ask::Cancel(true) });
+            let _ = self.running.requests.try_send(Request { id: self.id, ask: Ask::Cancel(true) });
         }
     }
 }

@@ -68,8 +68,8 @@ impl Sshd {
                     .stdin(connection.try_clone().unwrap())
                     .stdout(connection)
                     .stderr(log.try_clone().map_or(Stdio::null(), Stdio::from));
-                let mut served = command.spawn().expect("sshd starts");
-                std::thread::spawn(move || served.wait());
+                let mut child = command.spawn().expect("sshd starts");
+                std::thread::spawn(move || child.wait());
             }
         });
         Self { config, home }

@@ -10,7 +10,7 @@ use crate::server_crate::{PluginDependency, SERVER};
 use crate::source::{CORE, Source, SourceArgs, SourceError};
 
 /// The families of the stock build. What isn't among them is these tools.
-const FAMILIES: [&str; 6] = ["exec", "infer", "model", "sqlite", "system", "worker"];
+const FAMILIES: [&str; 7] = ["exec", "hive", "infer", "model", "sqlite", "system", "worker"];
 
 /// Where the server goes if nobody says.
 const OUTPUT: &str = "skep";
@@ -161,7 +161,10 @@ mod tests {
     #[test]
     fn a_family_is_left_out_and_a_plugin_added() {
         let names = plugins(&["shout@1"], &["worker", "infer"]).unwrap();
-        assert_eq!(names, ["skep-exec", "skep-model", "skep-sqlite", "skep-system", "shout"]);
+        assert_eq!(
+            names,
+            ["skep-exec", "skep-hive", "skep-model", "skep-sqlite", "skep-system", "shout"]
+        );
     }
 
     #[test]

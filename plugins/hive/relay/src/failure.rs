@@ -15,6 +15,9 @@ pub enum Failure {
     /// It refuses.
     #[error("{}", .0.detail)]
     Refused(Problem),
+    /// It took a job, and knows nothing of it any more.
+    #[error("it has forgotten the job: {}", .0.detail)]
+    Forgotten(Problem),
     /// What answers isn't a Skep server, or one that can't be understood.
     #[error("its answer can't be understood: {0}")]
     Foreign(String),
@@ -31,7 +34,7 @@ impl Failure {
         match self {
             Self::Unreachable(_) | Self::Broken(_) => true,
             Self::Refused(problem) => problem.is_transient(),
-            Self::Foreign(_) => false,
+            Self::Foreign(_) | Self::Forgotten(_) => false,
         }
     }
 

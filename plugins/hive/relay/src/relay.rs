@@ -148,20 +148,29 @@ impl Relay<'_> {
             let told = skip.max(told);
             Lost { failure, told, abandoned: was_asked.then(|| self.abandoned(id)) }
         };
+        // From now on: an order that's on its way when this is dropped may be taken.
+        let mut there = There(Some((self.server.clone(), self.abandoned(None))));
         let id = tokio::select! {
-            // Dropped in the middle, it may have ordered a job that nobody knows of. Ordered again by
-            // its key it's found.
             ordered = self.order() => match ordered {
                 Ok(id) => id,
-                Err(Failure::Refused(problem)) if !problem.is_transient() => {
-                    return Ok(Err(problem.into()));
+                Err(failure) => {
+                    there.leave();
+                    return match failure {
+                        Failure::Refused(problem) if !problem.is_transient() => {
+                            Ok(Err(problem.into()))
+                        }
+                        failure => Err(lost(failure, skip, None)),
+                    };
                 }
-                Err(failure) => return Err(lost(failure, skip, None)),
             },
-            () = &mut gone => return Err(lost(Failure::given_up(), skip, None)),
+            () = self.job.cancelled() => return Ok(Err(self.stopped(&mut there))),
+            () = &mut gone => {
+                there.leave();
+                return Err(lost(Failure::given_up(), skip, None));
+            }
         };
+        there.taken(id);
         let mut outage = Outage::default();
-        let mut there = There(Some((self.server.clone(), self.abandoned(Some(id)))));
         let mut progress = Position { last: 0, skip, told: 0 };
         loop {
             let opened = Instant::now();
@@ -171,15 +180,17 @@ impl Relay<'_> {
                         there.leave();
                         return Ok(ended);
                     }
+                    // What is emitted is refused when the job is to stop.
+                    Err(Broken::Here(_)) if self.job.is_cancelled() => {
+                        return Ok(Err(self.stopped(&mut there)));
+                    }
                     Err(Broken::Here(error)) => return Ok(Err(error)),
+                    Err(Broken::There(Failure::Refused(problem))) if !problem.is_transient() => {
+                        Failure::Forgotten(problem)
+                    }
                     Err(Broken::There(failure)) => failure,
                 },
-                () = self.job.cancelled() => {
-                    if self.job.is_handed_over() {
-                        there.leave();
-                    }
-                    return Ok(Err(Problem::new(Code::Cancelled, "the job was cancelled").into()));
-                }
+                () = self.job.cancelled() => return Ok(Err(self.stopped(&mut there))),
                 () = &mut gone => {
                     there.leave();
                     return Err(lost(Failure::given_up(), progress.told, Some(id)));
@@ -199,6 +210,14 @@ impl Relay<'_> {
                 return Err(lost(failure, progress.told, Some(id)));
             }
         }
+    }
+
+    /// The job here is to stop: what becomes of the one there, and what this one ends with.
+    fn stopped(&self, there: &mut There) -> OperationError {
+        if self.job.is_handed_over() {
+            there.leave();
+        }
+        Problem::new(Code::Cancelled, "the job was cancelled").into()
     }
 
     /// Orders the job, as often as it takes.
@@ -248,9 +267,8 @@ impl Relay<'_> {
     /// Relays the events behind those that were, over one connection.
     async fn read(&self, id: JobId, position: &mut Position) -> Result<Result<Value>, Broken> {
         let Some(mut frames) = self.server.events_of(id, position.last).await? else {
-            return Err(
-                Failure::Foreign("it has no more events, and told no end".to_owned()).into()
-            );
+            let detail = "it has no more events of the job, and told no end";
+            return Err(Failure::Foreign(detail.to_owned()).into());
         };
         loop {
             if let Some(ended) = self.relay_ready(&mut frames, position).await? {
@@ -369,6 +387,13 @@ async fn told(job: &JobContext) -> Result<u64> {
 struct There(Option<(Server, Abandoned)>);
 
 impl There {
+    /// It's known there by this id.
+    fn taken(&mut self, id: JobId) {
+        if let Some((_, job)) = &mut self.0 {
+            job.id = Some(id);
+        }
+    }
+
     /// Lets it be.
     fn leave(&mut self) {
         self.0 = None;

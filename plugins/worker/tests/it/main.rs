@@ -4,5 +4,6 @@ mod crash;
 mod infer;
 mod logs;
 mod process;
+mod room;
 mod spawn;
 mod support;

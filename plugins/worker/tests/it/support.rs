@@ -22,6 +22,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// A program that takes requests, never answers, and ends as a worker should.
 pub(crate) const SILENT: &str = "while read -r line; do :; done";
 
+/// A program that loads whatever it's asked to and answers "ok"; to what says "hang", not before it's
+/// cancelled.
+pub(crate) const READY: &str = r#"
+while read -r line; do
+    id=${line#*\"id\":}
+    id=${id%%[,\}]*}
+    case "$line" in
+    *'"load"'*) result='{"context":8,"threads":1,"load_ms":1}' ;;
+    *hang*) continue ;;
+    *) result='{"text":"ok","finish_reason":"stop","usage":{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":0},"timings":{"prompt_ms":1,"generation_ms":1,"tokens_per_second":1.0}}' ;;
+    esac
+    echo "{\"id\":$id,\"result\":$result}"
+done"#;
+
 pub(crate) struct Server {
     pub(crate) router: Router,
     directory: TempDir,

@@ -1,0 +1,69 @@
+//! Loading a model: the workers are another plugin's, of which only the names of operations are known,
+//! `worker_list`, `worker_spawn` and `worker_delete`.
+
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use skep::job::{End, EventKind};
+use skep::prelude::*;
+use skep::problem::Code;
+
+/// A worker, as far as it matters here.
+#[derive(Deserialize)]
+struct Worker {
+    id: String,
+    model: String,
+    state: String,
+}
+
+/// The worker that holds the model, started if there's none.
+pub(crate) async fn load(model: &str, device: u32, job: &JobContext) -> Result<Value> {
+    for worker in workers(model, job).await? {
+        if worker.state != "loading" {
+            return job.call("worker_get", json!({ "id": worker.id })).await;
+        }
+    }
+    let mut events =
+        job.stream("worker_spawn", json!({ "model": model, "device": device })).await?;
+    while let Some(event) = events.next().await {
+        match event?.kind {
+            EventKind::Progress(progress) => {
+                job.progress(progress.done, progress.total, &progress.unit).await?;
+            }
+            EventKind::Log(line) => job.log(line.level, line.message).await?,
+            EventKind::End(End::Succeeded { result }) => return Ok(result),
+            EventKind::End(End::Failed { error }) => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Err(OperationError::message("`worker_spawn` was cancelled"))
+}
+
+/// Ends the workers that hold the model. Returns their ids.
+pub(crate) async fn unload(model: &str, job: &JobContext) -> Result<Vec<String>> {
+    let mut ended = Vec::new();
+    for Worker { id, .. } in workers(model, job).await? {
+        match job.call::<Value>("worker_delete", json!({ "id": id })).await {
+            Ok(_) => ended.push(id),
+            // It has ended by itself meanwhile.
+            Err(error) if error.problem().code == "unknown-worker" => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ended)
+}
+
+/// The workers of the model.
+async fn workers(model: &str, job: &JobContext) -> Result<Vec<Worker>> {
+    let listed = job.call::<Vec<Worker>>("worker_list", json!({})).await;
+    let mut workers = listed.map_err(|error| {
+        if !error.problem().is(Code::UnknownOperation) {
+            return error;
+        }
+        let detail = "models are loaded by the workers of the plugin `worker`, which is not linked \
+                      into this server (crate skep-worker)";
+        OperationError::new("missing-plugin", detail).with_status(501)
+    })?;
+    workers.retain(|worker| worker.model == model && worker.state != "stopped");
+    Ok(workers)
+}

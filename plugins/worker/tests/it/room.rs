@@ -1,0 +1,132 @@
+//! Workers that end for want of work, or so that others have room; loading and unloading.
+
+use serde_json::{Value, json};
+use skep::job::EventKind;
+
+use crate::support::{READY, Server, eventually};
+
+/// A server whose workers answer at once, with the models `a`, `b` and `c`, which are all of one size,
+/// and that size.
+async fn server(mut config: Value) -> (Server, u64) {
+    config["command"] = json!(["sh", "-c", READY]);
+    let server = Server::configured(config).await;
+    for id in ["a", "b", "c"] {
+        server.import(&server.file("llama"), id).await;
+    }
+    let model = server.call("model_get", json!({ "id": "a" })).await.unwrap();
+    (server, model["bytes"].as_u64().unwrap())
+}
+
+async fn spawn(server: &Server, model: &str) -> Value {
+    server.call("worker_spawn", json!({ "model": model })).await.unwrap()
+}
+
+fn ask(model: &str, prompt: &str) -> Value {
+    json!({ "model": model, "prompt": prompt })
+}
+
+/// The models that workers hold, the oldest worker's first.
+async fn loaded(server: &Server) -> Vec<String> {
+    let workers = server.workers().await;
+    workers.iter().map(|worker| worker["model"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_worker_without_work_ends_and_the_next_job_starts_another() {
+    let (server, _) = server(json!({ "idle_unload": "300ms" })).await;
+    let worker = spawn(&server, "a").await;
+    eventually("it has ended", async || server.workers().await.is_empty().then_some(())).await;
+    let problem = server.call("worker_get", json!({ "id": worker["id"] })).await.unwrap_err();
+    assert_eq!(problem.code, "unknown-worker");
+    let answer = server.call("infer", ask("a", "Hi")).await.unwrap();
+    assert_ne!(answer["worker_id"], worker["id"]);
+}
+
+#[tokio::test]
+async fn for_one_more_worker_the_one_ends_that_was_used_the_longest_ago() {
+    for limit in ["max_workers", "max_memory"] {
+        // The size isn't known before there's a server.
+        let (_, size) = server(json!({})).await;
+        let two = if limit == "max_workers" { 2 } else { 2 * size };
+        let (server, _) = server(json!({ limit: two })).await;
+        for model in ["a", "b"] {
+            spawn(&server, model).await;
+        }
+        server.call("infer", ask("a", "Hi")).await.unwrap();
+        spawn(&server, "c").await;
+        assert_eq!(loaded(&server).await, ["a", "c"], "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_in_use_never_ends_for_another() {
+    let (_, size) = server(json!({})).await;
+    let (server, _) = server(json!({ "max_memory": size })).await;
+    spawn(&server, "a").await;
+    let job = server.job("infer", ask("a", "hang")).await;
+    eventually("it has the job", async || (server.worker().await["jobs"] == 1).then_some(())).await;
+    let problem = server.call("worker_spawn", json!({ "model": "b" })).await.unwrap_err();
+    assert_eq!((&*problem.code, problem.status), ("out-of-memory", 503), "{problem}");
+    assert_eq!(
+        (&problem.extensions["needed"], &problem.extensions["free"]),
+        (&json!(size), &json!(0))
+    );
+    assert!(problem.retry_after().is_some());
+    server.router.cancel_job(job.id).await.unwrap();
+    eventually("the job has left", async || (server.worker().await["jobs"] == 0).then_some(()))
+        .await;
+    spawn(&server, "b").await;
+    assert_eq!(loaded(&server).await, ["b"]);
+}
+
+#[tokio::test]
+async fn a_model_that_fits_nowhere_is_refused_by_its_size() {
+    let (server, size) = server(json!({ "max_memory": 10 })).await;
+    let problem = server.call("worker_spawn", json!({ "model": "a" })).await.unwrap_err();
+    assert_eq!(problem.code, "out-of-memory");
+    assert!(problem.detail.contains(&format!("takes {size} bytes")), "{problem}");
+}
+
+#[tokio::test]
+async fn a_job_that_waits_knows_how_many_are_before_it() {
+    let (server, _) = server(json!({})).await;
+    spawn(&server, "a").await;
+    let mut jobs = Vec::new();
+    for count in 1..=3 {
+        jobs.push(server.job("infer", ask("a", "hang")).await);
+        eventually("it's in the queue", async || {
+            (server.worker().await["jobs"] == count).then_some(())
+        })
+        .await;
+    }
+    let mut last = jobs.pop().unwrap();
+    let is_told = |done, total| {
+        move |kind: &EventKind| match kind {
+            EventKind::Progress(told) => {
+                told.unit == "jobs before this one"
+                    && (told.done, told.total) == (done, Some(total))
+            }
+            _ => false,
+        }
+    };
+    last.until("its place", is_told(0, 2)).await;
+    server.router.cancel_job(jobs[1].id).await.unwrap();
+    last.until("its next place", is_told(1, 2)).await;
+}
+
+#[tokio::test]
+async fn a_model_is_loaded_once_and_unloaded_for_good() {
+    let (server, _) = server(json!({})).await;
+    let worker = server.call("model_load", json!({ "id": "a" })).await.unwrap();
+    assert_eq!((&worker["model"], &worker["state"]), (&json!("a"), &json!("idle")));
+    let again = server.call("model_load", json!({ "id": "a" })).await.unwrap();
+    assert_eq!(again["id"], worker["id"]);
+    spawn(&server, "b").await;
+    let unloaded = server.call("model_unload", json!({ "id": "a" })).await.unwrap();
+    assert_eq!(unloaded, json!({ "id": "a", "workers": [worker["id"]] }));
+    assert_eq!(loaded(&server).await, ["b"]);
+    let nothing = server.call("model_unload", json!({ "id": "a" })).await.unwrap();
+    assert_eq!(nothing["workers"], json!([]));
+    let problem = server.call("model_load", json!({ "id": "none" })).await.unwrap_err();
+    assert_eq!(problem.code, "unknown-model");
+}
