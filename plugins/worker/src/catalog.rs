@@ -131,15 +131,13 @@ impl Catalog {
             );
             return Some(OperationError::new("too-many-workers", detail).with_status(429));
         }
-        // Of the machine's free memory, what is being loaded isn't taken yet.
-        let (limit, taken) = match self.limits.memory {
-            Some(limit) => (limit, workers.iter().map(|worker| worker.bytes).sum()),
-            None => {
-                let loading = workers.iter().filter(|worker| worker.is_loading());
-                (free_memory(), loading.map(|worker| worker.bytes).sum())
-            }
+        let free = if let Some(limit) = self.limits.memory {
+            limit.saturating_sub(workers.iter().map(|worker| worker.bytes).sum())
+        } else {
+            // What is being loaded isn't taken yet.
+            let loading = workers.iter().filter(|worker| worker.is_loading());
+            free_memory().saturating_sub(loading.map(|worker| worker.bytes).sum())
         };
-        let free = limit.saturating_sub(taken);
         if model.bytes <= free {
             return None;
         }
