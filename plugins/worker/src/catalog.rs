@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::crashes::Crashes;
 use crate::process::{self, Program};
 use crate::running::{ModelFile, REQUESTS, Running, Stop};
 
@@ -27,6 +28,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub(crate) struct Catalog {
     program: Program,
     limits: Limits,
+    pub(crate) crashes: Crashes,
     workers: Mutex<HashMap<String, Arc<Running>>>,
     /// Held while room is made and a worker started in it.
     starting: tokio::sync::Mutex<()>,
@@ -51,6 +53,7 @@ impl Catalog {
         Self {
             program,
             limits,
+            crashes: Crashes::default(),
             workers: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             keepers: TaskTracker::new(),
@@ -64,8 +67,12 @@ impl Catalog {
 
     /// Starts a worker's process, for which idle ones may have to end. It's in the catalog from now to
     /// its end.
+    ///
+    /// # Errors
+    /// `worker-crash-loop`, `too-many-workers`, `out-of-memory`; `worker-not-started`.
     pub(crate) async fn start(self: &Arc<Self>, model: &ModelFile) -> Result<Arc<Running>> {
         let _alone = self.starting.lock().await;
+        self.crashes.check(&model.id)?;
         self.make_room(model).await?;
         let (requests, to_process) = mpsc::channel(REQUESTS);
         let process = self.program.start().map_err(|error| {
@@ -94,6 +101,9 @@ impl Catalog {
             let exit = process::keep(&kept, process, to_process).await;
             catalog.lock().remove(&kept.id);
             report(&kept, &exit);
+            if kept.has_crashed() {
+                catalog.crashes.note(&kept.model, last_lines(&kept));
+            }
             // Last, so that whoever fails by it finds the catalog without it.
             kept.has_gone(exit);
         });
@@ -200,7 +210,7 @@ pub(crate) fn last_lines(running: &Running) -> Vec<String> {
 
 fn report(running: &Running, exit: &str) {
     let Running { id, model, .. } = running;
-    if matches!(running.stop_reason(), None | Some(Stop::Nonsense)) {
+    if running.has_crashed() {
         let log = last_lines(running).join("\n");
         warn!(worker = %id, model = %model, log, "a worker ended by itself: {exit}");
     } else {

@@ -23,6 +23,7 @@
 mod answer;
 mod catalog;
 mod command;
+mod crashes;
 mod log;
 mod plugin;
 mod process;

@@ -209,6 +209,7 @@ impl Workers {
     ) -> Result<Answer> {
         let running = self.catalog.find(&worker_id)?;
         let answer = ask(&running, Ask::Infer(request), job).await?;
+        self.catalog.crashes.forget(&running.model);
         Ok(serde_json::from_value(answer)?)
     }
 }

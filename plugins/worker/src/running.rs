@@ -277,6 +277,11 @@ impl Running {
         self.stop.get().copied()
     }
 
+    /// Whether the process, which is gone, has ended by a fault of its own.
+    pub(crate) fn has_crashed(&self) -> bool {
+        matches!(self.stop_reason(), None | Some(Stop::Nonsense))
+    }
+
     /// The process is gone, `exit` says how: fails all that wait for it.
     pub(crate) fn has_gone(&self, exit: String) {
         self.life.send_replace(Life::Gone { exit, stop: self.stop_reason() });

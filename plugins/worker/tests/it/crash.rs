@@ -31,6 +31,19 @@ async fn a_worker_killed_in_mid_answer_fails_its_job_and_the_next_gets_a_new_one
 }
 
 #[tokio::test]
+async fn a_model_whose_workers_crash_again_and_again_gets_none_for_a_while() {
+    let server = Server::with_script("echo no such tensor >&2; exit 3").await;
+    let spawn = async || server.call("worker_spawn", json!({ "model": "tiny" })).await.unwrap_err();
+    for _ in 0..3 {
+        assert_eq!(spawn().await.code, "worker-crashed");
+    }
+    let problem = spawn().await;
+    assert_eq!((&*problem.code, problem.status), ("worker-crash-loop", 503), "{problem}");
+    assert_eq!(problem.extensions["log"], json!(["no such tensor"]));
+    assert!(problem.retry_after().is_some());
+}
+
+#[tokio::test]
 async fn a_deleted_worker_fails_its_jobs_also_those_that_wait() {
     let server = Server::real().await;
     let mut job = server.job("infer", long_answer()).await;
