@@ -46,7 +46,8 @@ pub(crate) struct InferInput {
     #[serde(default)]
     #[schemars(length(max = 16), inner(length(min = 1)))]
     pub(crate) stop: Vec<String>,
-    /// What a worker that has to be started computes with.
+    /// What a worker that has to be started computes with: the engine that is built in, or llama.cpp's
+    /// server.
     #[serde(default)]
     pub(crate) device: Device,
     /// The worker to ask; any that has the model if absent.
@@ -70,11 +71,12 @@ pub(crate) struct Message {
 #[skep::data]
 #[derive(Clone, Copy, Default)]
 #[schemars(inline)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Device {
-    // A doc comment here would make a `oneOf` of the schema, whose errors say nothing.
+    // Doc comments here would make a `oneOf` of the schema, whose errors say nothing.
     #[default]
     Cpu,
+    LlamaServer,
 }
 
 impl InferInput {

@@ -12,8 +12,9 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::crashes::Crashes;
+use crate::driver::Driver;
 use crate::process::{self, Program};
-use crate::running::{ModelFile, REQUESTS, Running, Stop};
+use crate::running::{Kind, ModelFile, REQUESTS, Running, Stop};
 
 /// The longest part of an unknown id that is quoted back, characters.
 const MAX_QUOTED: usize = 100;
@@ -70,12 +71,18 @@ impl Catalog {
     ///
     /// # Errors
     /// `worker-crash-loop`, `too-many-workers`, `out-of-memory`; `worker-not-started`.
-    pub(crate) async fn start(self: &Arc<Self>, model: &ModelFile) -> Result<Arc<Running>> {
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        model: &ModelFile,
+        kind: Kind,
+        driver: &(dyn Driver + Sync),
+    ) -> Result<Arc<Running>> {
         let _alone = self.starting.lock().await;
         self.crashes.check(&model.id)?;
         self.make_room(model).await?;
         let (requests, to_process) = mpsc::channel(REQUESTS);
-        let process = self.program.start().map_err(|error| {
+        let process = self.program.start(&driver.arguments()?, driver.environment());
+        let process = process.map_err(|error| {
             let detail = format!("the worker's process can't be started: {error}");
             OperationError::new("worker-not-started", detail)
         })?;
@@ -83,7 +90,7 @@ impl Catalog {
         let running = {
             let mut workers = self.lock();
             let id = free_id(&workers);
-            let running = Arc::new(Running::new(id.clone(), model, pid, requests));
+            let running = Arc::new(Running::new(id.clone(), model, kind, pid, requests));
             workers.insert(id, running.clone());
             running
         };

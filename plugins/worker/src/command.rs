@@ -21,6 +21,7 @@ use skep_engine::{Engine, EngineError, Step};
 
 use crate::answer;
 use crate::protocol::{Ask, Generate, Line, Load, Loaded, Reply, Request, Say, Token};
+use crate::remote::Remote;
 
 /// How often a load tells how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -41,16 +42,18 @@ type Cancelled = Arc<AtomicU64>;
 /// Hold a model for the server that started this process
 #[skep::command]
 fn worker(arguments: Vec<OsString>) -> ExitCode {
-    let cpu = skep_engine::check_cpu();
-    if let Some(argument) = arguments.into_iter().next() {
-        eprintln!(
-            "`worker` takes no arguments, and `{}` is one: a server starts it, and speaks with it \
-             in lines of JSON",
-            argument.display()
-        );
-        return ExitCode::from(2);
-    }
     std::panic::set_hook(Box::new(report_panic));
+    if !arguments.is_empty() {
+        let Some(remote) = Remote::read(arguments) else {
+            eprintln!(
+                "`worker` is no command for people: a server starts it, and speaks with it in lines \
+                 of JSON"
+            );
+            return ExitCode::from(2);
+        };
+        return remote.run();
+    }
+    let cpu = skep_engine::check_cpu();
     let cancelled = Cancelled::default();
     let (sender, queue) = sync_channel(QUEUED);
     let heard = cancelled.clone();
@@ -123,6 +126,7 @@ fn load(id: u64, load: &Load) -> Result<(Engine, Loaded), EngineError> {
         context: info.context,
         threads: info.threads,
         load_ms: answer::milliseconds(started.elapsed()),
+        slots: 1,
     };
     Ok((engine, loaded))
 }
@@ -166,7 +170,7 @@ fn infer(
 }
 
 /// Writes a line for request `id`.
-fn say(id: u64, say: Say) {
+pub(crate) fn say(id: u64, say: Say) {
     let Ok(mut line) = serde_json::to_vec(&Reply { id: Some(id), say }) else {
         unreachable!("texts, numbers and JSON values serialise")
     };
@@ -178,7 +182,7 @@ fn say(id: u64, say: Say) {
     }
 }
 
-fn json(value: &impl Serialize) -> serde_json::Value {
+pub(crate) fn json(value: &impl Serialize) -> serde_json::Value {
     let Ok(value) = serde_json::to_value(value) else {
         unreachable!("texts and numbers serialise")
     };

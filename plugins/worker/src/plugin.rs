@@ -9,15 +9,17 @@ use skep::problem::Code;
 use skep::schema::{DurationText, SizeText};
 
 use crate::catalog::{Catalog, Limits, last_lines};
+use crate::driver::{Attached, Cpu, Driver, LlamaConfig, LlamaServer};
 use crate::log::{KEPT_LINES, LogEntry};
 use crate::process::Program;
 use crate::protocol::{Answer, Ask, Generate, Load, Say, Token};
 use crate::queue::Place;
-use crate::running::{Backend, ModelFile, Replies, Running, Stop, Worker};
+use crate::running::{Backend, Kind, ModelFile, Replies, Running, Stop, Worker};
 
 struct Workers {
     catalog: Arc<Catalog>,
     context: usize,
+    llama_server: LlamaConfig,
 }
 
 /// How workers are started.
@@ -38,6 +40,8 @@ struct Config {
     max_memory: Option<SizeText>,
     /// After how long without a job a worker ends, and gives its memory back; `0s` is never.
     idle_unload: DurationText,
+    /// How llama.cpp's server is started, for workers that are `llama-server`.
+    llama_server: LlamaConfig,
     /// The program that is started as a worker, with its arguments; by default this one, as `skep
     /// worker`. For those who wrap it, as in `["nice", "skep", "worker"]`.
     command: Option<Vec<String>>,
@@ -51,6 +55,7 @@ impl Default for Config {
             max_workers: 8,
             max_memory: None,
             idle_unload: DurationText(Duration::from_mins(10)),
+            llama_server: LlamaConfig::default(),
             command: None,
         }
     }
@@ -74,14 +79,22 @@ struct Told {
 #[skep::plugin(name = "worker", config = Config)]
 impl Workers {
     async fn start(cx: PluginContext<Config>) -> Result<Self> {
-        let Config { context, threads, max_workers, max_memory, idle_unload, command } = cx.config;
+        let Config {
+            context,
+            threads,
+            max_workers,
+            max_memory,
+            idle_unload,
+            llama_server,
+            command,
+        } = cx.config;
         let program = Program::new(command, threads)?;
         let limits = Limits {
             workers: max_workers,
             memory: max_memory.map(|size| *size),
             idle: Some(*idle_unload).filter(|long| !long.is_zero()),
         };
-        Ok(Self { catalog: Arc::new(Catalog::new(program, limits)), context })
+        Ok(Self { catalog: Arc::new(Catalog::new(program, limits)), context, llama_server })
     }
 
     async fn shutdown(&self) {
@@ -105,32 +118,53 @@ impl Workers {
         &self,
         /// The id of the model, as `model_list` has it.
         model: String,
-        /// What to compute with.
-        #[default(Backend::Cpu)]
-        worker: Backend,
-        /// Which of these devices to compute on.
+        /// What to compute with: `cpu`, the engine that is built in, or `llama-server`, llama.cpp's.
+        #[default(Engine::Cpu)]
+        worker: Engine,
+        /// Which of the machine's devices to compute on; the built-in engine knows one.
         #[default(0)]
-        #[schemars(range(max = 0))]
         device: u32,
         job: &JobContext,
     ) -> Result<Worker> {
-        let Backend::Cpu = worker;
-        debug_assert_eq!(device, 0, "the schema lets no other through");
+        if matches!(worker, Engine::Cpu) && device != 0 {
+            let detail = "the built-in engine computes on the processor, which is device 0";
+            return Err(OperationError::new("invalid-device", detail).with_status(422));
+        }
         let Location { path, model } = locate(job, &model).await?;
-        let running = self.catalog.start(&model).await?;
-        let unwanted = StopOnDrop(Some(running.clone()));
-        match load(&running, Load { path, context: self.context }, job).await {
-            Ok(()) => {
-                unwanted.disarm();
-                Ok(running.view())
+        let load = Load { path, context: self.context };
+        match worker {
+            Engine::Cpu => {
+                let kind = Kind { backend: Backend::Cpu, device, url: None };
+                self.spawn(&model, kind, &Cpu, load, job).await
             }
-            Err(error) => {
-                drop(unwanted);
-                // The job ends when the process has.
-                running.gone().await;
-                Err(error)
+            Engine::LlamaServer => {
+                let kind = Kind { backend: Backend::LlamaServer, device, url: None };
+                let driver = LlamaServer { config: &self.llama_server, device };
+                self.spawn(&model, kind, &driver, load, job).await
             }
         }
+    }
+
+    /// Attach a server that speaks OpenAI's protocol as a worker: `infer` asks it for the model.
+    #[operation(placed)]
+    async fn worker_attach(
+        &self,
+        /// Where it is: the part before `/v1/...`.
+        #[schemars(regex(pattern = "^https?://[^\\s/]+(/\\S*)?$"))]
+        url: String,
+        /// What `infer` is to call the model.
+        #[schemars(length(min = 1, max = 200))]
+        model: String,
+        /// What the server calls it, if that is another name.
+        remote_model: Option<String>,
+        job: &JobContext,
+    ) -> Result<Worker> {
+        let remote = remote_model.unwrap_or_else(|| model.clone());
+        let model = ModelFile { id: model, architecture: "remote".to_owned(), bytes: 0 };
+        let load = Load { path: String::new(), context: self.context };
+        let driver = Attached { url: &url, model: &remote };
+        let kind = Kind { backend: Backend::Url, device: 0, url: Some(url.clone()) };
+        self.spawn(&model, kind, &driver, load, job).await
     }
 
     /// List the workers that run, the oldest first.
@@ -212,6 +246,44 @@ impl Workers {
         self.catalog.crashes.forget(&running.model);
         Ok(serde_json::from_value(answer)?)
     }
+}
+
+impl Workers {
+    /// Starts a worker and has it load.
+    async fn spawn(
+        &self,
+        model: &ModelFile,
+        kind: Kind,
+        driver: &(dyn Driver + Sync),
+        request: Load,
+        job: &JobContext,
+    ) -> Result<Worker> {
+        let running = self.catalog.start(model, kind, driver).await?;
+        let unwanted = StopOnDrop(Some(running.clone()));
+        match load(&running, request, job).await {
+            Ok(()) => {
+                unwanted.disarm();
+                Ok(running.view())
+            }
+            Err(error) => {
+                drop(unwanted);
+                // The job ends when the process has.
+                running.gone().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What a worker that is started computes with.
+#[skep::data]
+#[derive(Clone, Copy)]
+#[schemars(inline)]
+#[serde(rename_all = "kebab-case")]
+enum Engine {
+    // Doc comments here would make a `oneOf` of the schema, whose errors say nothing.
+    Cpu,
+    LlamaServer,
 }
 
 /// Ends a worker that is not wanted after all, also when the job is aborted.

@@ -1,11 +1,13 @@
 //! A worker's process: how it's started, its pipes, and its end.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use skep::prelude::*;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -59,14 +61,21 @@ impl Program {
         !self.path.is_absolute() || self.path.exists()
     }
 
-    /// Starts the process. It dies when the `Child` is dropped.
-    pub(crate) fn start(&self) -> io::Result<Child> {
+    /// Starts the process, with further arguments and a further environment. It dies when the `Child` is
+    /// dropped.
+    pub(crate) fn start(
+        &self,
+        arguments: &[OsString],
+        environment: Vec<(&'static str, String)>,
+    ) -> io::Result<Child> {
         let mut command = Command::new(&self.path);
         command
             .args(&self.arguments)
+            .args(arguments)
             .env_clear()
             .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(self.threads.map(|threads| (THREADS, threads.to_string())))
+            .envs(environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -85,6 +94,7 @@ pub(crate) async fn keep(
     mut process: Child,
     mut requests: mpsc::Receiver<Request>,
 ) -> String {
+    let group = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     let mut reading = JoinSet::new();
     if let Some(stdout) = process.stdout.take() {
         reading.spawn(hear(stdout, running.clone()));
@@ -108,7 +118,11 @@ pub(crate) async fn keep(
             Err(error) => Err(error),
         },
     };
-    // A process that it has started may still hold the pipes.
+    // What it has started is of its group, and has no one to serve any more.
+    if let Some(group) = group {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    // A process that has left the group may still hold the pipes.
     let _ = timeout(LAST_LINES, async { while reading.join_next().await.is_some() {} }).await;
     match exit {
         Ok(status) => status.to_string(),

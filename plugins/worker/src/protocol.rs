@@ -7,8 +7,9 @@
 //!                   {"id":2,"result":...}   {"id":2,"error":{"code":"...","status":422,...}}
 //! ```
 //!
-//! Ids grow. The server asks for one thing at a time: `result` or `error` is the last line of an
-//! id, also of one that was cancelled, and the next request comes after it.
+//! Ids grow. `result` or `error` is the last line of an id, also of one that was cancelled. Until then it's
+//! worked on, and of those the server asks for as many at a time as the answer to `load` says (`slots`), for
+//! one if it says nothing.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -130,6 +131,13 @@ pub(crate) struct Loaded {
     pub(crate) threads: usize,
     /// How long it took, milliseconds.
     pub(crate) load_ms: u64,
+    /// How many requests it works on at once.
+    #[serde(default = "one")]
+    pub(crate) slots: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Output of `infer`.

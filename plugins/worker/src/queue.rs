@@ -1,4 +1,5 @@
-//! The jobs that a worker has: one at a time is worked on, the others wait in the order they came.
+//! The jobs that a worker has: as many as it has slots are worked on, the others wait in the order they
+//! came.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,8 +12,10 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) struct Queue(watch::Sender<State>);
 
 struct State {
-    /// The jobs' numbers, the one that is worked on first.
+    /// The jobs' numbers, those that are worked on first.
     jobs: VecDeque<u64>,
+    /// How many of them are worked on.
+    slots: usize,
     last: u64,
     /// No job is taken any more.
     is_closed: bool,
@@ -27,8 +30,13 @@ pub(crate) struct Closed;
 impl Queue {
     pub(crate) fn new() -> Arc<Self> {
         let (jobs, idle_since) = (VecDeque::new(), Instant::now());
-        let state = State { jobs, last: 0, is_closed: false, idle_since };
+        let state = State { jobs, slots: 1, last: 0, is_closed: false, idle_since };
         Arc::new(Self(watch::Sender::new(state)))
+    }
+
+    /// From now on so many jobs are worked on at once.
+    pub(crate) fn set_slots(&self, slots: usize) {
+        self.0.send_modify(|state| state.slots = slots.max(1));
     }
 
     /// How many jobs there are.
@@ -105,7 +113,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// How many jobs are before this one; 0 if it's its turn. Waits until that is another number than
+    /// How many jobs have to leave before it's this one's turn; 0 if it is. Waits until that is another number than
     /// was `told`. Cancel-safe.
     pub(crate) async fn before(&self, told: Option<usize>) -> Result<usize, Closed> {
         let mut state = self.queue.0.subscribe();
@@ -115,7 +123,8 @@ impl Place {
                 if state.is_closed {
                     return Err(Closed);
                 }
-                state.jobs.iter().position(|number| *number == self.number).unwrap_or_default()
+                let place = state.jobs.iter().position(|number| *number == self.number);
+                (place.unwrap_or_default() + 1).saturating_sub(state.slots)
             };
             if told != Some(before) {
                 return Ok(before);
@@ -166,6 +175,22 @@ mod tests {
         drop(third);
         assert_eq!(waits.await.unwrap(), [3, 2, 0]);
         assert_eq!(queue.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn with_more_slots_more_have_their_turn() {
+        let queue = Queue::new();
+        let [first, second, third, last] = std::array::from_fn(|_| queue.enter().unwrap());
+        let mut waits = Box::pin(told(&last));
+        assert!((&mut waits).now_or_never().is_none());
+        queue.set_slots(2);
+        assert_eq!((told(&first).await.unwrap(), told(&second).await.unwrap()), (vec![0], vec![0]));
+        assert!((&mut waits).now_or_never().is_none());
+        drop(first);
+        assert_eq!(told(&third).await.unwrap(), [0]);
+        assert!((&mut waits).now_or_never().is_none());
+        drop(third);
+        assert_eq!(waits.await.unwrap(), [3, 2, 1, 0]);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! One worker: its queue, what it's asked and says, its end.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -14,9 +15,12 @@ use crate::log::Log;
 use crate::protocol::{Ask, Loaded, Reply, Request, Say};
 use crate::queue::{Closed, Place, Queue};
 
-/// How many requests may wait to be written. One at a time is worked on, so at most its line and
-/// the cancellations of it and of the one before are on their way.
-pub(crate) const REQUESTS: usize = 4;
+/// The most requests that a worker works on at once.
+const MAX_SLOTS: usize = 64;
+
+/// How many requests may wait to be written: of each that is worked on its line, and its cancellation and
+/// that of the one before it.
+pub(crate) const REQUESTS: usize = 3 * MAX_SLOTS + 1;
 
 /// How many replies may wait for the job that they are for; then the worker waits.
 const REPLIES: usize = 64;
@@ -28,6 +32,15 @@ pub(crate) struct ModelFile {
     pub(crate) architecture: String,
     /// The file's size.
     pub(crate) bytes: u64,
+}
+
+/// What a worker computes with, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Kind {
+    pub(crate) backend: Backend,
+    pub(crate) device: u32,
+    /// Of one that was attached.
+    pub(crate) url: Option<String>,
 }
 
 /// A process that holds one model.
@@ -65,6 +78,12 @@ pub(crate) struct Worker {
     /// How long it took to load the model, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) load_ms: Option<u64>,
+    /// How many jobs it works on at once; known when it's loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slots: Option<usize>,
+    /// Where the server is that it asks, of one that was attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
 }
 
 /// What a worker is doing.
@@ -86,10 +105,14 @@ pub(crate) enum State {
 #[skep::data]
 #[derive(Clone, Copy, Debug)]
 #[schemars(inline)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Backend {
-    // A doc comment here would make a `oneOf` of the schema, whose errors say nothing.
+    // Doc comments here would make a `oneOf` of the schema, whose errors say nothing. The built-in engine.
     Cpu,
+    // llama.cpp's server.
+    LlamaServer,
+    // A server that was attached.
+    Url,
 }
 
 /// A worker's end, as wished for.
@@ -127,6 +150,7 @@ pub(crate) struct Running {
     architecture: String,
     /// The size of the model's file: about the memory that it takes.
     pub(crate) bytes: u64,
+    kind: Kind,
     pid: u32,
     pub(crate) started_at: Timestamp,
     pub(crate) log: Log,
@@ -138,12 +162,12 @@ pub(crate) struct Running {
     last_request: AtomicU64,
     /// One request at a time, in the order they came.
     pub(crate) queue: Arc<Queue>,
-    /// The request that has the turn.
-    current: Mutex<Option<Current>>,
+    /// The requests that are worked on, by their ids.
+    current: Mutex<HashMap<u64, Current>>,
 }
 
+/// A request that is worked on.
 struct Current {
-    id: u64,
     replies: mpsc::Sender<Say>,
     /// Left with the last reply, even if nobody waits for it any more.
     _place: Place,
@@ -154,6 +178,7 @@ impl Running {
     pub(crate) fn new(
         id: String,
         model: &ModelFile,
+        kind: Kind,
         pid: u32,
         requests: mpsc::Sender<Request>,
     ) -> Self {
@@ -163,6 +188,7 @@ impl Running {
             model,
             architecture,
             bytes,
+            kind,
             pid,
             started_at: Timestamp::now(),
             log: Log::new(),
@@ -172,7 +198,7 @@ impl Running {
             requests,
             last_request: AtomicU64::new(0),
             queue: Queue::new(),
-            current: Mutex::new(None),
+            current: Mutex::default(),
         }
     }
 
@@ -194,13 +220,15 @@ impl Running {
             architecture: self.architecture.clone(),
             state,
             jobs,
-            worker: Backend::Cpu,
-            device: 0,
+            worker: self.kind.backend,
+            device: self.kind.device,
             pid: self.pid,
             started_at: self.started_at,
             context: loaded.as_ref().map(|loaded| loaded.context),
-            threads: loaded.as_ref().map(|loaded| loaded.threads),
+            threads: loaded.as_ref().map(|loaded| loaded.threads).filter(|threads| *threads > 0),
             load_ms: loaded.as_ref().map(|loaded| loaded.load_ms),
+            slots: loaded.as_ref().map(|loaded| loaded.slots),
+            url: self.kind.url.clone(),
         }
     }
 
@@ -233,13 +261,14 @@ impl Running {
         };
         let id = self.last_request.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, receiver) = mpsc::channel(REPLIES);
-        *self.current() = Some(Current { id, replies: sender, _place: place });
+        self.current().insert(id, Current { replies: sender, _place: place });
         permit.send(Request { id, ask });
         Ok(Replies { id, receiver, ended: false, running: self.clone() })
     }
 
     /// The model is loaded: the worker is ready.
     pub(crate) fn loaded(&self, loaded: Loaded) {
+        self.queue.set_slots(loaded.slots.min(MAX_SLOTS));
         self.life.send_if_modified(|life| {
             let loading = matches!(life, Life::Loading);
             if loading {
@@ -254,15 +283,13 @@ impl Running {
         if let Say::Log(line) = &say {
             self.log.push(line.level, &line.message);
         }
-        let replies = match &*self.current() {
-            Some(current) if Some(current.id) == id => current.replies.clone(),
-            _ => return,
-        };
+        let current = || Some((id?, self.current().get(&id?)?.replies.clone()));
+        let Some((id, replies)) = current() else { return };
         let last = matches!(say, Say::Result(_) | Say::Error(_));
         // A job that was cancelled doesn't listen any more.
         let _ = replies.send(say).await;
         if last {
-            self.current().take();
+            self.current().remove(&id);
         }
     }
 
@@ -287,7 +314,7 @@ impl Running {
         self.life.send_replace(Life::Gone { exit, stop: self.stop_reason() });
         self.log.close();
         self.queue.close();
-        self.current().take();
+        self.current().clear();
     }
 
     /// Waits for the worker's end, and says why nothing can be had of it.
@@ -326,8 +353,8 @@ impl Running {
         error.with("worker_id", id.as_str())
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Current>> {
-        // Only the option is changed under the lock.
+    fn current(&self) -> MutexGuard<'_, HashMap<u64, Current>> {
+        // Only map operations run under the lock.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

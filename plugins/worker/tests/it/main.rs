@@ -2,6 +2,7 @@
 
 mod crash;
 mod infer;
+mod llama;
 mod logs;
 mod process;
 mod room;

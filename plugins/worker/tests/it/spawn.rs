@@ -108,7 +108,7 @@ async fn shutdown_ends_every_worker() {
 #[tokio::test]
 async fn what_the_schemas_refuse_is_named() {
     let server = Server::with(json!([WORKER])).await;
-    let cases = [("worker", json!("gpu")), ("device", json!(1)), ("hive_id", json!(7))];
+    let cases = [("worker", json!("gpu")), ("device", json!(-1)), ("hive_id", json!(7))];
     for (field, value) in cases {
         let mut input = json!({ "model": "tiny" });
         input[field] = value;

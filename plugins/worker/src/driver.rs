@@ -1,0 +1,117 @@
+//! What a worker computes with: which program is started for it, and what it's told.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use skep::prelude::*;
+
+/// The name of the process's variable that says which of NVIDIA's devices it sees.
+const VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
+
+/// What a worker computes with.
+pub(crate) trait Driver {
+    /// What is started, as `skep worker` with these arguments.
+    ///
+    /// # Errors
+    /// If what it needs isn't there, with its name.
+    fn arguments(&self) -> Result<Vec<OsString>>;
+
+    /// What the process's environment has beside what every worker's has.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+/// The engine that is built in: it computes on the processor.
+pub(crate) struct Cpu;
+
+/// llama.cpp's server, one for each worker.
+pub(crate) struct LlamaServer<'a> {
+    pub(crate) config: &'a LlamaConfig,
+    /// Which of the machine's devices it sees.
+    pub(crate) device: u32,
+}
+
+/// Any server that speaks OpenAI's protocol, and is no child of ours.
+pub(crate) struct Attached<'a> {
+    pub(crate) url: &'a str,
+    /// What it calls the model.
+    pub(crate) model: &'a str,
+}
+
+/// How llama.cpp's server is started.
+#[skep::data]
+#[derive(Clone)]
+#[serde(default)]
+pub(crate) struct LlamaConfig {
+    /// The program: a path, or a name that is looked for along `PATH`.
+    pub(crate) program: PathBuf,
+    /// Arguments beside those that it's always given (the model, the context, the slots, the address).
+    pub(crate) arguments: Vec<String>,
+    /// How many requests it works on at once.
+    #[schemars(range(min = 1, max = 64))]
+    pub(crate) slots: usize,
+}
+
+impl Default for LlamaConfig {
+    fn default() -> Self {
+        Self { program: "llama-server".into(), arguments: Vec::new(), slots: 4 }
+    }
+}
+
+impl Driver for Cpu {
+    fn arguments(&self) -> Result<Vec<OsString>> {
+        Ok(Vec::new())
+    }
+}
+
+impl Driver for LlamaServer<'_> {
+    fn arguments(&self) -> Result<Vec<OsString>> {
+        let LlamaConfig { program, arguments, slots } = self.config;
+        let Some(path) = find(program) else {
+            let detail = format!(
+                "`{}` is not on the PATH: install llama.cpp, or name its server in the \
+                 configuration (`llama_server.program` of [plugins.worker])",
+                program.display()
+            );
+            return Err(OperationError::new("missing-program", detail).with_status(501));
+        };
+        let mut all = vec!["llama-server".into(), slots.to_string().into(), path.into()];
+        all.extend(arguments.iter().map(OsString::from));
+        Ok(all)
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![(VISIBLE_DEVICES, self.device.to_string())]
+    }
+}
+
+impl Driver for Attached<'_> {
+    fn arguments(&self) -> Result<Vec<OsString>> {
+        Ok(vec!["url".into(), self.url.into(), self.model.into()])
+    }
+}
+
+/// Where a program is: as it's named if that is a path, else along `PATH`.
+fn find(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return program.is_file().then(|| program.to_owned());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|at| at.join(program)).find(|at| at.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_along_the_path_or_named_as_missing() {
+        assert!(find(Path::new("sh")).unwrap().is_absolute());
+        assert_eq!(find(Path::new("./no-such-program")), None);
+        let config = LlamaConfig { program: "no-such-program".into(), ..LlamaConfig::default() };
+        let error = LlamaServer { config: &config, device: 0 }.arguments().unwrap_err();
+        assert_eq!(error.problem().code, "missing-program");
+        assert!(error.to_string().contains("`no-such-program`"), "{error}");
+    }
+}
