@@ -1,5 +1,6 @@
 //! The command line: a file a command.
 
+mod chat;
 mod client;
 mod config;
 mod events;
@@ -14,6 +15,7 @@ mod serve;
 mod sse;
 mod status;
 mod store;
+mod up;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -38,6 +40,10 @@ enum BuiltIn {
     Run(run::Run),
     /// List the jobs of a server, or watch, cancel, retry or show one
     Jobs(jobs::Jobs),
+    /// Get a model and talk with it: starts a server if none runs
+    Up(up::Up),
+    /// Talk with a model
+    Chat(chat::Chat),
     /// Show a server's hives with their workers and models, and how many jobs there are
     Status(status::Status),
     /// List the operations of a server, or show one
@@ -83,6 +89,8 @@ pub fn main() -> ExitCode {
         BuiltIn::Serve(serve) => serve.run(),
         BuiltIn::Run(run) => block_on(run.run()),
         BuiltIn::Jobs(jobs) => block_on(jobs.run()),
+        BuiltIn::Up(up) => block_on(up.run()),
+        BuiltIn::Chat(chat) => block_on(chat.run()),
         BuiltIn::Status(status) => block_on(status.run()),
         BuiltIn::Operations(operations) => block_on(operations.run()),
         BuiltIn::Config(config) => config.run(),

@@ -12,7 +12,7 @@ use crate::cli::printer::Printer;
 use crate::cli::{Error, with_causes};
 
 /// The exit code of a program that Ctrl-C ended, as shells have it.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// What Ctrl-C does to a job that is followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,13 +23,37 @@ pub(super) enum OnInterrupt {
     Leave,
 }
 
+/// What became of a job that was followed.
+pub(super) enum Followed {
+    /// It has ended.
+    Ended(End),
+    /// Ctrl-C has cancelled it.
+    Cancelled,
+    /// Ctrl-C has ended the following; the job may go on.
+    Left,
+}
+
 /// Prints the events of job `id` from its first one to its end. Success is the job's.
 pub(super) async fn follow(
     client: &Client,
     id: JobId,
-    mut printer: Printer,
+    printer: Printer,
     on_interrupt: OnInterrupt,
 ) -> Result<ExitCode, Error> {
+    Ok(match watch(client, id, printer, on_interrupt).await? {
+        Followed::Ended(End::Succeeded { .. }) => ExitCode::SUCCESS,
+        Followed::Ended(_) => ExitCode::FAILURE,
+        Followed::Cancelled | Followed::Left => INTERRUPTED.into(),
+    })
+}
+
+/// The same, and tells what became of it.
+pub(super) async fn watch(
+    client: &Client,
+    id: JobId,
+    mut printer: Printer,
+    on_interrupt: OnInterrupt,
+) -> Result<Followed, Error> {
     // Listened to from here on, so that none is lost while an event is printed.
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut events = client.events(id);
@@ -40,14 +64,14 @@ pub(super) async fn follow(
             _ = interrupts.recv() => {
                 if on_interrupt == OnInterrupt::Leave {
                     printer.note(&format!("the job goes on: `skep jobs cancel {id}` ends it"))?;
-                    return Ok(INTERRUPTED.into());
+                    return Ok(Followed::Left);
                 }
                 if std::mem::replace(&mut cancelled, true) {
-                    return Ok(INTERRUPTED.into());
+                    return Ok(Followed::Left);
                 }
                 let asked = tokio::select! {
                     asked = client.cancel(id) => asked,
-                    _ = interrupts.recv() => return Ok(INTERRUPTED.into()),
+                    _ = interrupts.recv() => return Ok(Followed::Left),
                 };
                 if let Err(error) = asked {
                     let error = with_causes(&*error);
@@ -68,9 +92,8 @@ pub(super) async fn follow(
         };
         if let Some(end) = printer.print(event)? {
             return Ok(match end {
-                End::Succeeded { .. } => ExitCode::SUCCESS,
-                End::Cancelled if cancelled => INTERRUPTED.into(),
-                _ => ExitCode::FAILURE,
+                End::Cancelled if cancelled => Followed::Cancelled,
+                end => Followed::Ended(end),
             });
         }
     }

@@ -13,7 +13,7 @@ use skep::job::{End, Event, EventKind, Progress};
 pub(super) struct Printer {
     json: bool,
     bar: Option<ProgressBar>,
-    /// Whether anything was output, and whether it ended its line.
+    /// Whether anything was output, so that the result isn't, and whether it ended its line.
     printed: bool,
     line_open: bool,
 }
@@ -22,6 +22,11 @@ impl Printer {
     /// Prints lines of JSON if `json`, which is what the flag of that name asks for.
     pub(super) fn new(json: bool) -> Self {
         Self { json, bar: None, printed: false, line_open: false }
+    }
+
+    /// Prints how far the job is and what it says, and not its result.
+    pub(super) fn quiet() -> Self {
+        Self { printed: true, ..Self::new(false) }
     }
 
     /// Prints one event; returns the end if it was that.

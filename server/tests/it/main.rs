@@ -3,6 +3,8 @@
 mod architecture;
 mod bad_input;
 mod browser;
+#[cfg(feature = "stock")]
+mod chat;
 mod cli;
 #[cfg(feature = "stock")]
 mod cluster;

@@ -1,0 +1,103 @@
+//! `skep up` and `skep chat`, as someone types into them.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use crate::stock::model;
+use crate::support::{Server, command, stderr, stdout};
+
+/// Runs the stock program with `lines` as what is typed.
+fn typed(command: &mut Command, lines: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut stdin = child.stdin.take().expect("it was piped");
+    stdin.write_all(lines.as_bytes()).expect("it reads");
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+fn skep() -> Command {
+    command(env!("CARGO_BIN_EXE_skep").into())
+}
+
+/// An address that nobody listens on.
+fn free_url() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}", listener.local_addr().expect("it's bound"))
+}
+
+#[test]
+fn up_starts_a_server_gets_a_model_answers_and_leaves_nothing_behind() {
+    let data = tempfile::tempdir().expect("a directory");
+    let url = free_url();
+    let up = |model: &[&str], lines: &str| {
+        let mut up = skep();
+        up.args(["up", "--server", &url, "--data-dir"]).arg(data.path()).args(model);
+        typed(up.current_dir(data.path()), lines)
+    };
+    let file = model();
+    let answered =
+        up(&["--model", file.to_str().expect("a path")], "What is the capital of France?\n");
+    assert!(answered.status.success(), "{}", stderr(&answered));
+    assert!(stdout(&answered).trim().len() > 3, "{answered:?}");
+    // The second time there's one model, and so no question.
+    let again = up(&[], "Hi\n/exit\nnever read\n");
+    assert!(again.status.success() && !stdout(&again).is_empty(), "{again:?}");
+    assert!(std::net::TcpStream::connect(url.trim_start_matches("http://")).is_err());
+    let nothing = up(&["--model", "no-such-model"], "");
+    assert!(!nothing.status.success());
+    assert!(
+        stderr(&nothing).contains("`no-such-model` is no model that the server has"),
+        "{nothing:?}"
+    );
+}
+
+#[test]
+fn a_machine_without_a_model_asks_where_there_is_one() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut up = skep();
+    up.args(["up", "--server", &free_url(), "--data-dir"]).arg(data.path());
+    let asked = typed(up.current_dir(data.path()), "");
+    assert!(stderr(&asked).contains("no model was named"), "{asked:?}");
+    // What is answered is taken for its place.
+    let mut up = skep();
+    up.args(["up", "--server", &free_url(), "--data-dir"]).arg(data.path());
+    let answered = typed(up.current_dir(data.path()), &format!("{}\nHi\n", model().display()));
+    assert!(answered.status.success() && !stdout(&answered).is_empty(), "{answered:?}");
+}
+
+#[tokio::test]
+async fn a_conversation_remembers_what_was_said_until_it_begins_anew() {
+    let server = Server::stock();
+    let chat = |arguments: &[&str], lines: &str| {
+        let mut chat = skep();
+        typed(chat.arg("chat").args(arguments).env("SKEP_URL", &server.url), lines)
+    };
+    let none = chat(&[], "Hi\n");
+    assert!(stderr(&none).contains("there is no model yet"), "{none:?}");
+    for id in ["one", "two"] {
+        let input = serde_json::json!({ "path": model(), "id": id });
+        assert_eq!(server.post("/v1/operations/model_import", &input).await.status(), 200);
+    }
+    let several = chat(&[], "Hi\n");
+    assert!(stderr(&several).contains("name one: one, two"), "{several:?}");
+    let talked = chat(&["one"], "Hi\n\nAnd you?\n/new\nHi again\n");
+    assert!(talked.status.success(), "{talked:?}");
+    let jobs = server.json("/v1/jobs?operation=infer").await;
+    let mut said = Vec::new();
+    for job in jobs["jobs"].as_array().expect("a list") {
+        let job =
+            server.json(&format!("/v1/jobs/{}", job["job_id"].as_str().expect("an id"))).await;
+        let messages = job["input"]["messages"].as_array().expect("messages").clone();
+        said.push(
+            messages
+                .iter()
+                .map(|one| one["role"].as_str().expect("a role").to_owned())
+                .collect::<Vec<_>>(),
+        );
+    }
+    // The newest first.
+    assert_eq!(said, [vec!["user"], vec!["user", "assistant", "user"], vec!["user"]]);
+    let unknown = chat(&["none"], "Hi\n");
+    assert!(!unknown.status.success() && stderr(&unknown).contains("unknown-model"), "{unknown:?}");
+}
