@@ -15,6 +15,7 @@ mod live;
 mod log;
 mod outcome;
 mod record;
+mod relay;
 mod run;
 mod stint;
 mod stream;
@@ -32,6 +33,7 @@ pub(crate) use self::outcome::{NotAgain, crashed};
 pub use self::record::{
     Caller, JobRecord, JobRequest, JobState, JobSummary, Priority, Start, StateName,
 };
+pub use self::relay::Output;
 pub(crate) use self::stream::Source;
 pub use self::stream::{EventStream, FrameReader};
 pub(crate) use self::turn::{Queued, Run, Wait};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
-use skep::job::{Event, JobState};
+use skep::job::{Event, EventKind, JobState, Output};
 use skep::plugin::{Linked, Package, Plugin, PluginRegistration, Started};
 use skep::prelude::*;
 use skep::problem::Code;
@@ -14,7 +14,7 @@ use skep::store::{JobQuery, MemoryStore};
 use skep::{Config, JobRequest, OperationHandler, OperationSpec, Router};
 
 use crate::signal::signal;
-use crate::support::{assert_served, create, end, failure, router, router_with, within};
+use crate::support::{assert_served, create, end, events, failure, router, router_with, within};
 
 #[tokio::test]
 async fn a_call_gives_the_result_and_makes_a_child_job() {
@@ -28,6 +28,28 @@ async fn a_call_gives_the_result_and_makes_a_child_job() {
     query.operation = Some("hello".to_owned());
     let children = router.jobs(&query).await.unwrap();
     assert_eq!(children[0].parent, Some(job));
+}
+
+#[tokio::test]
+async fn what_is_relayed_is_told_as_the_jobs_own() {
+    let router = router().await;
+    for (quiet, expected) in [(false, 5), (true, 4)] {
+        let job = create(&router, "tell_again", json!({ "quiet": quiet })).await;
+        let JobState::Succeeded(result) = end(&router, job).await else { panic!("it succeeds") };
+        assert_eq!(result.get(), "7");
+        let told = events(&router, job, 0).await;
+        let told: Vec<_> = told.iter().map(|event| &event.kind).collect();
+        assert_eq!(told.len(), expected, "{told:?}");
+        let has_output = told.iter().any(|kind| **kind == EventKind::Output(json!("out")));
+        assert_eq!(has_output, !quiet, "{told:?}");
+        assert!(
+            told.iter().any(|kind| matches!(kind, EventKind::Progress(told) if told.done == 1))
+        );
+        assert!(
+            told.iter()
+                .any(|kind| matches!(kind, EventKind::Log(line) if line.message == "a line"))
+        );
+    }
 }
 
 #[tokio::test]
@@ -176,6 +198,22 @@ async fn relay(
     job: &JobContext,
 ) -> Result<serde_json::Value> {
     job.call(&operation_name, input).await
+}
+
+/// Tell of everything, and return a number.
+#[skep::operation]
+async fn tell_all(job: &JobContext) -> Result<u32> {
+    job.emit("out").await?;
+    job.progress(1, 2, "steps").await?;
+    job.log(LogLevel::Info, "a line").await?;
+    Ok(7)
+}
+
+/// Have `tell_all` do it.
+#[skep::operation]
+async fn tell_again(quiet: bool, job: &JobContext) -> Result<u32> {
+    let output = if quiet { Output::Dropped } else { Output::Relayed };
+    job.relay("tell_all", json!({}), output).await
 }
 
 /// Call oneself.

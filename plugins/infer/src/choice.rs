@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::json;
+use skep::job::Output;
 use skep::prelude::*;
 use tokio::sync;
 
 use crate::input::{Device, InferInput};
-use crate::relay::{Output, relay};
 
 /// A worker, as far as the choice goes.
 #[derive(Deserialize)]
@@ -105,7 +105,6 @@ async fn find(model: &str, states: &[State], job: &JobContext) -> Result<Option<
 /// Starts a worker; its load is the job's progress.
 async fn spawn(model: &str, device: Device, job: &JobContext) -> Result<String> {
     let input = json!({ "model": model, "worker": device });
-    let worker = relay(job, "worker_spawn", input, Output::Dropped).await?;
-    let Worker { id, .. } = serde_json::from_value(worker)?;
-    Ok(id)
+    let worker: Worker = job.relay("worker_spawn", input, Output::Dropped).await?;
+    Ok(worker.id)
 }

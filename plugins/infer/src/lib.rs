@@ -7,10 +7,8 @@
 //! - `plugin.rs`: the operation
 //! - `input.rs`, `output.rs`: what it takes and gives
 //! - `choice.rs`: which worker
-//! - `relay.rs`: a job's events from another's
 
 mod choice;
 mod input;
 mod output;
 mod plugin;
-mod relay;

@@ -1,12 +1,12 @@
 //! The operation.
 
 use serde_json::json;
+use skep::job::Output;
 use skep::prelude::*;
 
 use crate::choice::Choice;
 use crate::input::InferInput;
 use crate::output::{Answer, Inferred, Timings, Token};
-use crate::relay::{Output, relay};
 
 /// How often another worker is looked for when one has just ended for want of work.
 const TRIES: u32 = 3;
@@ -37,7 +37,7 @@ impl Inference {
         let (worker, answer) = loop {
             let worker = self.choice.worker(&input, job).await?;
             let call = json!({ "worker_id": worker.id, "request": request });
-            match relay(job, "worker_infer", call, output).await {
+            match job.relay("worker_infer", call, output).await {
                 Ok(answer) => break (worker, answer),
                 // It has given its memory back between the choice and the request.
                 Err(error) if input.worker_id.is_none() && tries < TRIES && is_unloaded(&error) => {
@@ -46,7 +46,7 @@ impl Inference {
                 Err(error) => return Err(error),
             }
         };
-        let Answer { text, finish_reason, usage, timings } = serde_json::from_value(answer)?;
+        let Answer { text, finish_reason, usage, timings } = answer;
         Ok(Inferred {
             text,
             finish_reason,

@@ -1,10 +1,9 @@
 //! Loading a model: the workers are another plugin's, of which only the names of operations are known,
 //! `worker_list`, `worker_spawn` and `worker_delete`.
 
-use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use skep::job::{End, EventKind};
+use skep::job::Output;
 use skep::prelude::*;
 use skep::problem::Code;
 
@@ -23,20 +22,8 @@ pub(crate) async fn load(model: &str, device: u32, job: &JobContext) -> Result<V
             return job.call("worker_get", json!({ "id": worker.id })).await;
         }
     }
-    let mut events =
-        job.stream("worker_spawn", json!({ "model": model, "device": device })).await?;
-    while let Some(event) = events.next().await {
-        match event?.kind {
-            EventKind::Progress(progress) => {
-                job.progress(progress.done, progress.total, &progress.unit).await?;
-            }
-            EventKind::Log(line) => job.log(line.level, line.message).await?,
-            EventKind::End(End::Succeeded { result }) => return Ok(result),
-            EventKind::End(End::Failed { error }) => return Err(error.into()),
-            _ => {}
-        }
-    }
-    Err(OperationError::message("`worker_spawn` was cancelled"))
+    let input = json!({ "model": model, "device": device });
+    job.relay("worker_spawn", input, Output::Dropped).await
 }
 
 /// Ends the workers that hold the model. Returns their ids.
