@@ -11,6 +11,7 @@
 //! - `hives.rs`: all of them; `link.rs`: what is heard of one; `way.rs`: how it's reached
 //! - `heartbeat.rs`, `pulse.rs`, `gpu.rs`: what this machine tells of itself; `news.rs`: to whom
 //! - `start.rs`, `check.rs`: its server, on its machine (`machine.rs`), over SSH if need be (`ssh.rs`)
+//! - `reported.rs`: workers that nobody here has started
 //! - `placement.rs`, `choice.rs`: where a job runs; `handover.rs`: a job that another hive does
 
 mod catalog;
@@ -28,6 +29,7 @@ mod news;
 mod placement;
 mod plugin;
 mod pulse;
+mod reported;
 mod ssh;
 mod start;
 mod way;

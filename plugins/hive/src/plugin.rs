@@ -18,12 +18,14 @@ use crate::hives::Hives;
 use crate::link::Thresholds;
 use crate::news::News;
 use crate::pulse::Pulse;
+use crate::reported::Reported;
 use crate::start::{start, stop};
 use crate::way::Paths;
 
 pub(crate) struct HivePlugin {
     pub(crate) hives: Arc<Hives>,
     start_timeout: Duration,
+    reported: Arc<Reported>,
 }
 
 /// Machines that can run workers, and where jobs run.
@@ -43,9 +45,13 @@ impl HivePlugin {
         let hives = Hives::new(catalog, pulse.clone(), router, thresholds, paths, news);
         let hives = Arc::new(hives);
         hives.refresh().await?;
+        let reported =
+            Reported::new(cx.router().clone(), *cx.config.heartbeat, *cx.config.offline_after);
+        let reported = Arc::new(reported);
+        cx.spawn(reported.clone().watch(cx.shutdown()));
         cx.spawn(pulse.beat(cx.shutdown()));
         cx.spawn(hives.clone().run(changes, cx.shutdown()));
-        Ok(Self { hives, start_timeout: *cx.config.start_timeout })
+        Ok(Self { hives, start_timeout: *cx.config.start_timeout, reported })
     }
 
     /// Tell how this server is, and how its hives are.
@@ -58,6 +64,12 @@ impl HivePlugin {
     #[route(GET, "/v1/heartbeats/stream")]
     async fn heartbeats_stream(&self, _request: Request) -> Result<Response> {
         Ok(self.hives.stream())
+    }
+
+    /// A worker that nobody here has started tells that it's alive.
+    #[route(POST, "/v1/heartbeat")]
+    async fn heartbeat(&self, request: Request) -> Result<Response> {
+        Ok(http::json(&self.reported.hear(request.json()?).await?))
     }
 
     /// List the hives, this machine first.
@@ -137,15 +149,27 @@ impl HivePlugin {
         Ok(self.hives.status(&id).await?.hive)
     }
 
-    /// Take a hive out of the catalog. Its server goes on, if it runs; jobs that it does for this
+    /// Take a hive out of the catalog. A server that runs there goes on; jobs that it does for this
     /// server fail with `hive-lost`.
     #[operation(destructive)]
     async fn hive_delete(
         &self,
         /// The hive's id.
         id: String,
+        /// Whether it's deleted though `hive_start` has started a server there, which may run, and which
+        /// nothing here would know how to stop.
+        #[default(false)]
+        force: bool,
     ) -> Result<Hive> {
         not_here(&id, "deleted")?;
+        let entry = self.hives.catalog.find(&id).await?;
+        if let (false, Some(Entry { pid: Some(pid), .. })) = (force, entry) {
+            let detail = format!(
+                "hive `{id}` was started, as process {pid}: stop it first (`hive_stop`), or delete it \
+                 all the same (`force`)"
+            );
+            return Err(OperationError::new("hive-started", detail).with_status(409));
+        }
         let hive = self.hives.status(&id).await?.hive;
         self.hives.catalog.delete(&id).await?;
         self.hives.refresh().await?;

@@ -1,12 +1,14 @@
 //! Several stock servers as one cluster: a queen, and hives that do what she has them do.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::stock::model;
-use crate::support::{Frame, PATIENCE, Server, frames};
+use crate::support::{Frame, PATIENCE, Server, frames, stdout};
 
 /// What is generated would take minutes, so whatever stops it early is seen to.
 const LONG: u32 = 4000;
@@ -346,6 +348,78 @@ async fn servers_that_lead_to_each_other_end_in_an_error() {
     assert_eq!(last.status(), 201);
     let id = last.json::<Value>().await.unwrap()["job_id"].as_str().unwrap().to_owned();
     assert_eq!(one.ended(&id).await["error"]["code"], "relay-loop");
+}
+
+/// The URL of a server that says that it has the model `m`, and does nothing.
+fn bystander() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            let _ = connection.read(&mut [0; 4096]);
+            let body = "{\"data\":[{\"id\":\"m\"}]}";
+            let length = body.len();
+            let _ = write!(
+                connection,
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_worker_that_tells_of_itself_is_there_until_it_is_silent() {
+    let server = server();
+    let report = json!({ "url": bystander(), "model": "story", "remote_model": "m" });
+    let tell = async || {
+        let answer = server.post("/v1/heartbeat", &report).await;
+        assert_eq!(answer.status(), 200);
+        answer.json::<Value>().await.unwrap()
+    };
+    let first = tell().await;
+    assert_eq!(first["again_after"], 0.1);
+    assert_eq!(tell().await, first);
+    let workers = call(&server, "worker_list", json!({})).await;
+    assert_eq!((&workers[0]["id"], &workers[0]["model"]), (&first["worker_id"], &json!("story")));
+    assert_eq!(workers.as_array().unwrap().len(), 1);
+    eventually("it's forgotten", async || {
+        call(&server, "worker_list", json!({})).await == json!([])
+    })
+    .await;
+    assert_ne!(tell().await["worker_id"], first["worker_id"]);
+    let mut wrong = report.clone();
+    wrong["remote_model"] = "other".into();
+    let refused = server.post("/v1/heartbeat", &wrong).await;
+    assert_eq!(refused.status(), 404);
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "unknown-model");
+    let nonsense = server.post("/v1/heartbeat", &json!({ "model": "m" })).await;
+    assert_eq!(nonsense.json::<Value>().await.unwrap()["code"], "invalid-input");
+}
+
+/// The tree is of what is known: nobody is waited for.
+#[tokio::test]
+async fn the_status_of_all_is_told_though_one_of_them_is_dead() {
+    let (one, two, mut dead) = (server(), server(), server());
+    let queen = queen(&[("one", &one), ("two", &two), ("dead", &dead)]).await;
+    dead.child.kill().unwrap();
+    eventually("it's offline", async || state(&queen, "dead").await == "offline").await;
+    let status = call(&queen, "status", json!({})).await;
+    let hives = status["hives"].as_array().unwrap();
+    let told: Vec<_> = hives
+        .iter()
+        .map(|hive| (hive["id"].as_str().unwrap(), hive["state"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [("localhost", "online"), ("dead", "offline"), ("one", "online"), ("two", "online")]
+    );
+    assert!(hives[1]["failure"].is_string() && hives[2]["capacity"]["cores"].is_u64(), "{status}");
+    let shown = stdout(&queen.skep(&["status"]));
+    assert!(
+        shown.contains("\ndead       offline, it ") && shown.contains("\none        online, "),
+        "{shown}"
+    );
 }
 
 #[tokio::test]

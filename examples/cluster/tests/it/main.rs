@@ -169,10 +169,13 @@ fn a_queen_and_two_hives_serve_a_model_and_outlive_a_death() {
     let (_, told) = queen.call("infer", &ask);
     assert!(told.contains(&format!("placed on `{ALIAS}`")), "{told}");
 
+    let (succeeded, _, told) = queen.run("hive_delete", &["id=here"]);
+    assert!(!succeeded && told.contains("hive-started"), "{told}");
     for hive in [hive.as_str(), "hive_id=here"] {
         let (stopped, told) = queen.call("hive_stop", &[hive]);
         assert!(stopped["state"] == "offline" && told.contains("it's gone"), "{stopped} {told}");
     }
+    queen.call("hive_delete", &["id=here"]);
     let (succeeded, _, told) = queen.run("echo", &["value=1", &hive]);
     assert!(!succeeded && told.contains("hive-offline"), "{told}");
 }
