@@ -22,7 +22,17 @@ pub(super) struct Chat {
     /// The model's id; asked for if there are several
     model: Option<String>,
     #[command(flatten)]
+    answers: Answers,
+    #[command(flatten)]
     server: ServerArgs,
+}
+
+/// What is asked for beside the question.
+#[derive(Args)]
+pub(super) struct Answers {
+    /// The most tokens of an answer: a small model may find no end by itself
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    max_tokens: u32,
 }
 
 impl Chat {
@@ -35,7 +45,7 @@ impl Chat {
                 "there is no model yet: `skep up --model ...` gets one, or `skep run model_download`",
             )?,
         };
-        converse(&client, &model, &mut person).await
+        converse(&client, &model, &self.answers, &mut person).await
     }
 }
 
@@ -109,6 +119,7 @@ pub(super) async fn choose(
 pub(super) async fn converse(
     client: &Client,
     model: &str,
+    answers: &Answers,
     person: &mut Person,
 ) -> Result<ExitCode, Error> {
     person.tell(&format!("{model}: {HELP}"))?;
@@ -125,6 +136,7 @@ pub(super) async fn converse(
         }
         let mut input = Map::new();
         input.insert("model".to_owned(), model.into());
+        input.insert("max_tokens".to_owned(), answers.max_tokens.into());
         input.insert("messages".to_owned(), messages.clone().into());
         let id = client.create_job("infer", input, &[]).await?;
         match watch(client, id, Printer::new(false), OnInterrupt::Cancel).await? {

@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json};
 use skep::job::End;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::cli::chat::{Person, choose, converse, models};
+use crate::cli::chat::{Answers, Person, choose, converse, models};
 use crate::cli::client::Client;
 use crate::cli::follow::{Followed, OnInterrupt, watch};
 use crate::cli::printer::Printer;
@@ -24,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long it may take to end: longer than it gives its jobs, by default.
 const STOP_PATIENCE: Duration = Duration::from_secs(40);
+
+/// The same where nobody waits for its jobs any more.
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a server says when it takes requests, before its address.
 const LISTENING: &str = "listening on ";
@@ -38,15 +42,24 @@ pub(super) struct Up {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
+    answers: Answers,
+    #[command(flatten)]
     server: ServerArgs,
 }
 
 impl Up {
     pub(super) async fn run(self) -> Result<ExitCode, Error> {
         let (url, started) = self.server().await?;
-        let done = self.chat(&url).await;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        // The server isn't left behind, nor is an answer waited for that nobody reads.
+        let (done, patience) = tokio::select! {
+            done = self.chat(&url) => (done, STOP_PATIENCE),
+            _ = terminate.recv() => (Ok(ExitCode::FAILURE), SHORT_PATIENCE),
+            _ = hang_up.recv() => (Ok(ExitCode::FAILURE), SHORT_PATIENCE),
+        };
         if let Some(server) = started {
-            stop(server).await;
+            stop(server, patience).await;
         }
         done
     }
@@ -109,7 +122,7 @@ impl Up {
         };
         let model = if known.contains(&wanted) { wanted } else { get(&client, &wanted).await? };
         run(&client, "model_load", json!({ "id": model })).await?;
-        converse(&client, &model, &mut person).await
+        converse(&client, &model, &self.answers, &mut person).await
     }
 }
 
@@ -142,13 +155,16 @@ async fn run(client: &Client, operation: &str, input: Value) -> Result<Value, Er
     }
 }
 
-/// Tells the server to stop, and waits until it has.
-async fn stop(mut server: Child) {
-    let pid = server.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    if let Some(pid) = pid
-        && kill_process(pid, Signal::TERM).is_ok()
-    {
-        // One that doesn't end is killed, with the child that is dropped.
-        let _ = timeout(STOP_PATIENCE, server.wait()).await;
+/// Tells the server to stop, and once more if it hasn't in time: then it ends at once.
+async fn stop(mut server: Child, patience: Duration) {
+    for patience in [patience, SHORT_PATIENCE] {
+        let pid = server.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let Some(pid) = pid else { return };
+        if kill_process(pid, Signal::TERM).is_err()
+            || timeout(patience, server.wait()).await.is_ok()
+        {
+            return;
+        }
     }
+    // It's killed with the child, which is dropped.
 }

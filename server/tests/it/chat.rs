@@ -1,6 +1,6 @@
 //! `skep up` and `skep chat`, as someone types into them.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use crate::stock::model;
@@ -32,7 +32,9 @@ fn up_starts_a_server_gets_a_model_answers_and_leaves_nothing_behind() {
     let url = free_url();
     let up = |model: &[&str], lines: &str| {
         let mut up = skep();
-        up.args(["up", "--server", &url, "--data-dir"]).arg(data.path()).args(model);
+        up.args(["up", "--max-tokens", "48", "--server", &url, "--data-dir"])
+            .arg(data.path())
+            .args(model);
         typed(up.current_dir(data.path()), lines)
     };
     let file = model();
@@ -56,12 +58,12 @@ fn up_starts_a_server_gets_a_model_answers_and_leaves_nothing_behind() {
 fn a_machine_without_a_model_asks_where_there_is_one() {
     let data = tempfile::tempdir().expect("a directory");
     let mut up = skep();
-    up.args(["up", "--server", &free_url(), "--data-dir"]).arg(data.path());
+    up.args(["up", "--max-tokens", "48", "--server", &free_url(), "--data-dir"]).arg(data.path());
     let asked = typed(up.current_dir(data.path()), "");
     assert!(stderr(&asked).contains("no model was named"), "{asked:?}");
     // What is answered is taken for its place.
     let mut up = skep();
-    up.args(["up", "--server", &free_url(), "--data-dir"]).arg(data.path());
+    up.args(["up", "--max-tokens", "48", "--server", &free_url(), "--data-dir"]).arg(data.path());
     let answered = typed(up.current_dir(data.path()), &format!("{}\nHi\n", model().display()));
     assert!(answered.status.success() && !stdout(&answered).is_empty(), "{answered:?}");
 }
@@ -71,7 +73,10 @@ async fn a_conversation_remembers_what_was_said_until_it_begins_anew() {
     let server = Server::stock();
     let chat = |arguments: &[&str], lines: &str| {
         let mut chat = skep();
-        typed(chat.arg("chat").args(arguments).env("SKEP_URL", &server.url), lines)
+        typed(
+            chat.args(["chat", "--max-tokens", "48"]).args(arguments).env("SKEP_URL", &server.url),
+            lines,
+        )
     };
     let none = chat(&[], "Hi\n");
     assert!(stderr(&none).contains("there is no model yet"), "{none:?}");
@@ -100,4 +105,22 @@ async fn a_conversation_remembers_what_was_said_until_it_begins_anew() {
     assert_eq!(said, [vec!["user"], vec!["user", "assistant", "user"], vec!["user"]]);
     let unknown = chat(&["none"], "Hi\n");
     assert!(!unknown.status.success() && stderr(&unknown).contains("unknown-model"), "{unknown:?}");
+}
+
+#[test]
+fn up_that_is_told_to_stop_stops_its_server() {
+    let data = tempfile::tempdir().expect("a directory");
+    let url = free_url();
+    let mut up = skep();
+    up.args(["up", "--server", &url, "--data-dir"]).arg(data.path()).args(["--model"]).arg(model());
+    up.current_dir(data.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = up.spawn().expect("it runs");
+    let mut stdin = child.stdin.take().expect("it was piped");
+    writeln!(stdin, "Tell me a story").expect("it reads");
+    let mut first = [0];
+    child.stdout.as_mut().expect("it was piped").read_exact(&mut first).expect("it answers");
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill runs").success());
+    assert!(!child.wait().expect("it ends").success());
+    assert!(std::net::TcpStream::connect(url.trim_start_matches("http://")).is_err());
 }
