@@ -94,7 +94,7 @@ pub(crate) async fn keep(
     mut process: Child,
     mut requests: mpsc::Receiver<Request>,
 ) -> String {
-    let group = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let group = Group::of(&process);
     let mut reading = JoinSet::new();
     if let Some(stdout) = process.stdout.take() {
         reading.spawn(hear(stdout, running.clone()));
@@ -118,15 +118,31 @@ pub(crate) async fn keep(
             Err(error) => Err(error),
         },
     };
-    // What it has started is of its group, and has no one to serve any more.
-    if let Some(group) = group {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
+    drop(group);
     // A process that has left the group may still hold the pipes.
     let _ = timeout(LAST_LINES, async { while reading.join_next().await.is_some() {} }).await;
     match exit {
         Ok(status) => status.to_string(),
         Err(error) => format!("its end can't be learned: {error}"),
+    }
+}
+
+/// The group of a worker's process: what it has started has no one to serve when it's gone, however that
+/// comes, and is killed.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(process: &Child) -> Self {
+        Self(process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // There may be nobody left.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 

@@ -61,6 +61,10 @@ fn describe(hive: &Value) -> String {
     if let Some(failure) = hive["failure"].as_str() {
         parts.push(failure.chars().take(MAX_REASON).collect());
     }
+    if hive["state"] == "offline" {
+        // What it told last says nothing of now.
+        return parts.join(", ");
+    }
     let capacity = &hive["capacity"];
     let number = |name: &str| capacity[name].as_u64();
     if let (Some(cores), Some(free), Some(total)) =
