@@ -93,7 +93,9 @@ impl Drop for Queen {
         // The hives that she has started go on without her. Theirs are the processes that have a
         // directory of this test among their arguments.
         let of_this_test = self.directory.path().to_str().unwrap().to_owned();
-        let listed = Command::new("ps").args(["-e", "-o", "pid=,args="]).output().unwrap();
+        let Ok(listed) = Command::new("ps").args(["-e", "-ww", "-o", "pid=,args="]).output() else {
+            return;
+        };
         for line in String::from_utf8_lossy(&listed.stdout).lines() {
             if let Some((pid, arguments)) = line.trim().split_once(' ')
                 && arguments.contains(" serve ")
