@@ -106,9 +106,11 @@ impl Walk<'_> {
             let operations = server.operations().await.map_err(|error| error.to_string())?;
             let placed = operations.iter().filter(|spec| spec.placement.is_some()).count();
             let told = format!("{} operations, {placed} of them placed", operations.len());
-            Ok((server, told))
+            Ok(told)
         };
-        let Some(_server) = self.layer_with("http", http).await? else { return Ok(false) };
+        if !self.layer("http", http).await? {
+            return Ok(false);
+        }
         let heartbeat = async {
             link.ask().await;
             let known = link.known();

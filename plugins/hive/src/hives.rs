@@ -212,6 +212,6 @@ pub(crate) fn show(entry: &Entry, known: &Known) -> Hive {
         ssh: entry.ssh.clone(),
         created_at: Some(entry.created_at),
         heard_at: known.heard_at,
-        failure: known.failure.clone().filter(|_| known.state != State::Online),
+        failure: known.silence(),
     }
 }

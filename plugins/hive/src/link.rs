@@ -41,6 +41,14 @@ pub(crate) struct Known {
     pub(crate) failure: Option<String>,
 }
 
+impl Known {
+    /// Why nothing is heard, unless the hive is online: a connection that has just broken off says
+    /// nothing of that yet.
+    pub(crate) fn silence(&self) -> Option<String> {
+        self.failure.clone().filter(|_| self.state != State::Online)
+    }
+}
+
 /// A hive that is followed, until the link is closed.
 pub(crate) struct Link {
     pub(crate) entry: Entry,

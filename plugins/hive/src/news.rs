@@ -44,7 +44,7 @@ impl Told {
             hive_id: id.to_owned(),
             state: known.state,
             heard_at: known.heard_at,
-            failure: known.failure.clone().filter(|_| known.state != State::Online),
+            failure: known.silence(),
             heartbeat: known.heartbeat.as_deref().cloned(),
         }
     }

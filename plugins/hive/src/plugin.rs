@@ -140,7 +140,9 @@ impl HivePlugin {
                 entry.host.clone_from(host);
             }
             entry.port = port.or(entry.port);
-            entry.ssh = ssh.clone().or_else(|| entry.ssh.take());
+            if ssh.is_some() {
+                entry.ssh.clone_from(&ssh);
+            }
         };
         if self.hives.catalog.change(&id, change).await?.is_some() {
             self.hives.refresh().await?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use skep::prelude::*;
+use skep_relay::Address;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
@@ -42,7 +43,7 @@ pub(crate) async fn start(
         job.log(LogLevel::Info, format!("its server runs already, as process {pid}")).await?;
         pid
     } else {
-        let listen = format!("{}:{}", bracketed(&entry.host), entry.port.unwrap_or(0));
+        let listen = Address::Tcp(entry.host.clone(), entry.port.unwrap_or(0)).to_string();
         job.log(LogLevel::Info, format!("starting the server, on {listen}")).await?;
         let pid = machine.start(id, &listen).await?;
         // So that it's found again, whatever becomes of this job.
@@ -166,11 +167,6 @@ fn port_of(line: &str) -> Option<u16> {
     let address = line.split_once(LISTENING)?.1;
     let address = address.split(|c: char| c.is_whitespace() || c == '"').next()?;
     address.rsplit_once(':')?.1.parse().ok()
-}
-
-/// A host as it stands before a port.
-fn bracketed(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// The hive as the catalog has it now.

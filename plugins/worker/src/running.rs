@@ -160,7 +160,7 @@ pub(crate) struct Running {
     life: watch::Sender<Life>,
     requests: mpsc::Sender<Request>,
     last_request: AtomicU64,
-    /// One request at a time, in the order they came.
+    /// Its jobs, in the order they came.
     pub(crate) queue: Arc<Queue>,
     /// The requests that are worked on, by their ids.
     current: Mutex<HashMap<u64, Current>>,

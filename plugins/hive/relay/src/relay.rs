@@ -149,7 +149,7 @@ impl Relay<'_> {
             Lost { failure, told, abandoned: was_asked.then(|| self.abandoned(id)) }
         };
         // From now on: an order that's on its way when this is dropped may be taken.
-        let mut there = There(Some((self.server.clone(), self.abandoned(None))));
+        let mut there = There { relay: self, id: None, is_left: false };
         let id = tokio::select! {
             ordered = self.order() => match ordered {
                 Ok(id) => id,
@@ -169,7 +169,7 @@ impl Relay<'_> {
                 return Err(lost(Failure::given_up(), skip, None));
             }
         };
-        there.taken(id);
+        there.id = Some(id);
         let mut outage = Outage::default();
         let mut progress = Position { last: 0, skip, told: 0 };
         loop {
@@ -213,7 +213,7 @@ impl Relay<'_> {
     }
 
     /// The job here is to stop: what becomes of the one there, and what this one ends with.
-    fn stopped(&self, there: &mut There) -> OperationError {
+    fn stopped(&self, there: &mut There<'_>) -> OperationError {
         if self.job.is_handed_over() {
             there.leave();
         }
@@ -384,27 +384,27 @@ async fn told(job: &JobContext) -> Result<u64> {
 }
 
 /// The job at the server, which is cancelled when nobody relays it any more.
-struct There(Option<(Server, Abandoned)>);
+struct There<'a> {
+    relay: &'a Relay<'a>,
+    /// Its id there, once it's told.
+    id: Option<JobId>,
+    is_left: bool,
+}
 
-impl There {
-    /// It's known there by this id.
-    fn taken(&mut self, id: JobId) {
-        if let Some((_, job)) = &mut self.0 {
-            job.id = Some(id);
-        }
-    }
-
+impl There<'_> {
     /// Lets it be.
     fn leave(&mut self) {
-        self.0 = None;
+        self.is_left = true;
     }
 }
 
-impl Drop for There {
+impl Drop for There<'_> {
     fn drop(&mut self) {
-        let (Some((server, job)), Ok(runtime)) = (self.0.take(), Handle::try_current()) else {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.is_left {
             return;
-        };
+        }
+        let (server, job) = (self.relay.server.clone(), self.relay.abandoned(self.id));
         // Not in the job: it may be aborted, and is to end before a server that is slow has answered.
         runtime.spawn(async move {
             for tries in 1..=CANCELLATIONS {
