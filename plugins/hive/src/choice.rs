@@ -2,6 +2,7 @@
 //! fits in memory; where any will do, the one that has the least to do.
 
 use std::cmp::Reverse;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::heartbeat::{Heartbeat, Worker};
@@ -43,15 +44,15 @@ pub(crate) fn choose(candidates: &[Candidate], wish: Wish<'_>) -> Option<Choice>
         return Some(Choice { id: hive.id.clone(), reason: format!("worker `{worker}` is there") });
     }
     let model = wish.model?;
-    let jobs = |hive: &Candidate| loaded(hive, model).map(|worker| worker.jobs).min();
-    let loaded = candidates.iter().filter_map(|hive| Some((jobs(hive)?, hive)));
-    if let Some((jobs, hive)) = loaded.min_by_key(|(jobs, hive)| (hive.state, *jobs, order(hive))) {
-        let reason = match jobs {
-            0 => "the model is loaded, and its worker idle".to_owned(),
-            1 => "the model is loaded, one job before this one".to_owned(),
-            jobs => format!("the model is loaded, {jobs} jobs before this one"),
-        };
-        return Some(Choice { id: hive.id.clone(), reason });
+    let best = |hive: &Candidate| loaded(hive, model).min();
+    let loaded = candidates.iter().filter_map(|hive| Some((best(hive)?, hive)));
+    if let Some((slots, hive)) =
+        loaded.min_by_key(|(slots, hive)| (hive.state, *slots, order(hive)))
+    {
+        return Some(Choice {
+            id: hive.id.clone(),
+            reason: format!("the model is loaded, {slots}"),
+        });
     }
     let free = |hive: &Candidate| hive.heartbeat.capacity.memory_free;
     let load = |hive: &Candidate| hive.heartbeat.jobs.live;
@@ -83,9 +84,32 @@ fn workers(hive: &Candidate) -> impl Iterator<Item = &Worker> {
     hive.heartbeat.workers.iter().flatten()
 }
 
-/// The workers that have the model, or will have it in a moment.
-fn loaded<'a>(hive: &'a Candidate, model: &'a str) -> impl Iterator<Item = &'a Worker> {
-    workers(hive).filter(move |worker| worker.model == model && worker.state != "stopped")
+/// The slots of the workers that have the model, or will have it in a moment.
+fn loaded<'a>(hive: &'a Candidate, model: &'a str) -> impl Iterator<Item = Slots> {
+    let of = |worker: &Worker| {
+        let (jobs, all) = (worker.jobs, worker.slots.unwrap_or(1).max(1));
+        Slots { before: (jobs + 1).saturating_sub(all), jobs, all }
+    };
+    workers(hive).filter(move |worker| worker.model == model).map(of)
+}
+
+/// How busy a worker is; the less, the better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Slots {
+    /// How many jobs one more would have to wait for.
+    before: usize,
+    jobs: usize,
+    all: usize,
+}
+
+impl fmt::Display for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self { before: 0, jobs, all } => write!(f, "{} of {all} slots free", all - jobs),
+            Self { before: 1, .. } => f.write_str("one job before this one"),
+            Self { before, .. } => write!(f, "{before} jobs before this one"),
+        }
+    }
 }
 
 /// The size of the model's file, if it's on the hive's disk.
@@ -123,10 +147,20 @@ mod tests {
             model: (*model).to_owned(),
             state: if *jobs > 0 { "busy" } else { "idle" }.to_owned(),
             jobs: *jobs,
+            slots: None,
         };
         heartbeat.workers = Some(workers.iter().map(worker).collect());
         let (state, is_here) = (State::Online, id == "localhost");
         Candidate { id: id.to_owned(), is_here, state, heartbeat: Arc::new(heartbeat) }
+    }
+
+    /// The same, whose workers work on so many jobs at once.
+    fn with_slots(slots: usize, mut hive: Candidate) -> Candidate {
+        let heartbeat = Arc::make_mut(&mut hive.heartbeat);
+        for worker in heartbeat.workers.iter_mut().flatten() {
+            worker.slots = Some(slots);
+        }
+        hive
     }
 
     fn late(hive: Candidate) -> Candidate {
@@ -150,6 +184,24 @@ mod tests {
         let here = hive("localhost", (0, 0), &[], &[("w-3", "m", 0)]);
         let there = hive("attic", (0, 0), &[], &[("w-4", "m", 0)]);
         assert_eq!(goes(&[there, here]).unwrap(), "localhost");
+    }
+
+    #[test]
+    fn a_free_slot_goes_before_a_shorter_queue() {
+        let narrow = hive("localhost", (9, 0), &[], &[("w-1", "m", 1)]);
+        let wide = with_slots(4, hive("gpu-1", (9, 0), &[], &[("w-2", "m", 2)]));
+        let wish = Wish { model: Some("m"), worker: None };
+        let choice = choose(&[narrow.clone(), wide], wish).unwrap();
+        assert_eq!(
+            (&*choice.id, &*choice.reason),
+            ("gpu-1", "the model is loaded, 2 of 4 slots free")
+        );
+        let full = with_slots(2, hive("gpu-1", (9, 0), &[], &[("w-2", "m", 3)]));
+        let choice = choose(&[narrow, full.clone()], wish).unwrap();
+        assert_eq!(choice.reason, "the model is loaded, one job before this one");
+        assert_eq!(choice.id, "localhost");
+        let choice = choose(&[full], wish).unwrap();
+        assert_eq!(choice.reason, "the model is loaded, 2 jobs before this one");
     }
 
     #[test]

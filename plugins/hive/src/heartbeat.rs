@@ -90,9 +90,12 @@ pub(crate) struct Worker {
     pub(crate) id: String,
     /// The id of its model.
     pub(crate) model: String,
-    /// What it's doing: `loading`, `idle`, `busy`, `stopped`.
+    /// What it's doing: `loading`, `idle`, `busy`, `restarting`.
     pub(crate) state: String,
     /// How many jobs it has, the waiting ones included.
     #[serde(default)]
     pub(crate) jobs: usize,
+    /// How many jobs it works on at once; known when its model is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slots: Option<usize>,
 }

@@ -19,6 +19,16 @@ struct Worker {
     model: String,
     state: State,
     jobs: u64,
+    /// How many jobs it works on at once; absent while it loads.
+    #[serde(default)]
+    slots: Option<u64>,
+}
+
+impl Worker {
+    /// How many jobs one more would have to wait for, and how many there are.
+    fn load(&self) -> (u64, u64) {
+        ((self.jobs + 1).saturating_sub(self.slots.unwrap_or(1)), self.jobs)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -27,6 +37,7 @@ enum State {
     Loading,
     Idle,
     Busy,
+    Restarting,
     Stopped,
 }
 
@@ -45,7 +56,7 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// The worker that the input names, or the one of its model with the fewest jobs, or a new one.
+    /// The worker that the input names, or the one of its model that has the least to do, or a new one.
     pub(crate) async fn worker(&self, input: &InferInput, job: &JobContext) -> Result<Chosen> {
         let model = &input.model;
         if let Some(id) = &input.worker_id {
@@ -62,8 +73,8 @@ impl Choice {
             () = job.cancelled() => return Err(OperationError::message("the job was cancelled")),
         };
         // The job that had the lock before may have started one. One that loads by now is someone
-        // else's, and takes requests when it's done.
-        let states = [State::Loading, State::Idle, State::Busy];
+        // else's, and takes requests when it's done; as one does that starts again.
+        let states = [State::Loading, State::Restarting, State::Idle, State::Busy];
         let id = match find(model, &states, job).await? {
             Some(id) => id,
             None => spawn(model, input.device, job).await?,
@@ -95,11 +106,11 @@ async fn named(id: &str, model: &str, job: &JobContext) -> Result<String> {
     Err(OperationError::new("wrong-model", detail).with_status(409))
 }
 
-/// The worker of the model with the fewest jobs, of those in one of `states`.
+/// The worker of the model that has the least to do, of those in one of `states`.
 async fn find(model: &str, states: &[State], job: &JobContext) -> Result<Option<String>> {
     let workers: Vec<Worker> = job.call("worker_list", json!({})).await?;
     let fit = |worker: &Worker| worker.model == model && states.contains(&worker.state);
-    Ok(workers.into_iter().filter(fit).min_by_key(|worker| worker.jobs).map(|worker| worker.id))
+    Ok(workers.into_iter().filter(fit).min_by_key(Worker::load).map(|worker| worker.id))
 }
 
 /// Starts a worker; its load is the job's progress.

@@ -1,11 +1,12 @@
 //! Loading a model: the workers are another plugin's, of which only the names of operations are known,
-//! `worker_list`, `worker_spawn` and `worker_delete`.
+//! `worker_list`, `worker_ready`, `worker_spawn` and `worker_delete`.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use skep::job::Output;
 use skep::prelude::*;
 use skep::problem::Code;
+use tokio::sync::Mutex;
 
 /// A worker, as far as it matters here.
 #[derive(Deserialize)]
@@ -15,15 +16,26 @@ struct Worker {
     state: String,
 }
 
-/// The worker that holds the model, started if there's none.
-pub(crate) async fn load(model: &str, device: u32, job: &JobContext) -> Result<Value> {
-    for worker in workers(model, job).await? {
-        if worker.state != "loading" {
-            return job.call("worker_get", json!({ "id": worker.id })).await;
+/// Loads models one after the other: two that come at once for one model are to find one worker, and those
+/// of other models would but share the disk.
+#[derive(Default)]
+pub(crate) struct Loads(Mutex<()>);
+
+impl Loads {
+    /// The worker that holds the model, started if there's none.
+    pub(crate) async fn load(&self, model: &str, device: u32, job: &JobContext) -> Result<Value> {
+        let _alone = tokio::select! {
+            alone = self.0.lock() => alone,
+            () = job.cancelled() => return Err(OperationError::message("the job was cancelled")),
+        };
+        let workers = workers(model, job).await?;
+        let ready = workers.iter().find(|worker| matches!(&*worker.state, "idle" | "busy"));
+        if let Some(worker) = ready.or(workers.first()) {
+            return job.call("worker_ready", json!({ "id": worker.id })).await;
         }
+        let input = json!({ "model": model, "device": device });
+        job.relay("worker_spawn", input, Output::Dropped).await
     }
-    let input = json!({ "model": model, "device": device });
-    job.relay("worker_spawn", input, Output::Dropped).await
 }
 
 /// Ends the workers that hold the model. Returns their ids.
@@ -51,6 +63,6 @@ async fn workers(model: &str, job: &JobContext) -> Result<Vec<Worker>> {
                       into this server (crate skep-worker)";
         OperationError::new("missing-plugin", detail).with_status(501)
     })?;
-    workers.retain(|worker| worker.model == model && worker.state != "stopped");
+    workers.retain(|worker| worker.model == model);
     Ok(workers)
 }

@@ -14,7 +14,7 @@ use crate::catalog::{Catalog, Model};
 use crate::download::{Allowed, Downloads, Hub, Limits, Request, Settings, Source};
 use crate::id::ModelId;
 use crate::import::import;
-use crate::load::{load, unload};
+use crate::load::{Loads, unload};
 
 /// How often an import or a download tells how far it is.
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -28,6 +28,7 @@ const HUB: &str = "https://huggingface.co";
 struct Models {
     catalog: Catalog,
     downloads: Arc<Downloads>,
+    loads: Loads,
 }
 
 /// Where models may come from, and what that may take.
@@ -125,7 +126,7 @@ impl Models {
         })?;
         let directory = cx.data_dir()?.join("downloads");
         let downloads = Downloads::new(directory, catalog.clone(), cx.config.settings()?);
-        Ok(Self { catalog, downloads: Arc::new(downloads) })
+        Ok(Self { catalog, downloads: Arc::new(downloads), loads: Loads::default() })
     }
 
     async fn health(&self) -> Health {
@@ -241,7 +242,7 @@ impl Models {
         device: u32,
         job: &JobContext,
     ) -> Result<Value> {
-        load(&id, device, job).await
+        self.loads.load(&id, device, job).await
     }
 
     /// Unload a model: end the workers that hold it. Their jobs fail with `worker-deleted`.

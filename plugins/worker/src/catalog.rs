@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use skep::prelude::*;
 use sysinfo::System;
-use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::info;
 use uuid::Uuid;
 
 use crate::crashes::Crashes;
 use crate::driver::Driver;
-use crate::process::{self, Program};
-use crate::running::{Kind, ModelFile, REQUESTS, Running, Stop};
+use crate::log::Log;
+use crate::process::Program;
+use crate::protocol::Load;
+use crate::running::{Running, Stop};
+use crate::supervisor::{Recipe, supervise};
+use crate::worker::{Kind, ModelFile};
 
 /// The longest part of an unknown id that is quoted back, characters.
 const MAX_QUOTED: usize = 100;
-
-/// How many of its last lines are told of a worker that crashed.
-const LAST_LINES: usize = 20;
 
 /// After how long a worker may have ended its job.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub(crate) struct Catalog {
     keepers: TaskTracker,
 }
 
-/// What workers may take.
+/// What workers may take: room and time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// How many there may be.
@@ -46,6 +46,10 @@ pub(crate) struct Limits {
     pub(crate) memory: Option<u64>,
     /// After how long without a job one ends; never if absent.
     pub(crate) idle: Option<Duration>,
+    /// How long one may take to load its model.
+    pub(crate) start: Duration,
+    /// After how long without an answer a process is ended.
+    pub(crate) unresponsive: Duration,
 }
 
 impl Catalog {
@@ -66,8 +70,12 @@ impl Catalog {
         &self.program
     }
 
-    /// Starts a worker's process, for which idle ones may have to end. It's in the catalog from now to
-    /// its end.
+    /// What workers may take.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Starts a worker, for which idle ones may have to end. It's in the catalog from now to its end.
     ///
     /// # Errors
     /// `worker-crash-loop`, `too-many-workers`, `out-of-memory`; `worker-not-started`.
@@ -76,21 +84,23 @@ impl Catalog {
         model: &ModelFile,
         kind: Kind,
         driver: &(dyn Driver + Sync),
+        load: Load,
     ) -> Result<Arc<Running>> {
         let _alone = self.starting.lock().await;
         self.crashes.check(&model.id)?;
         self.make_room(model).await?;
-        let (requests, to_process) = mpsc::channel(REQUESTS);
-        let process = self.program.start(&driver.arguments()?, driver.environment());
-        let process = process.map_err(|error| {
+        let (arguments, environment) = (driver.arguments()?, driver.environment());
+        let recipe = Recipe { arguments, environment, load };
+        let log = Log::new();
+        let process = self.program.start(&recipe, &log).map_err(|error| {
             let detail = format!("the worker's process can't be started: {error}");
             OperationError::new("worker-not-started", detail)
         })?;
-        let pid = process.id().unwrap_or_default();
         let running = {
             let mut workers = self.lock();
             let id = free_id(&workers);
-            let running = Arc::new(Running::new(id.clone(), model, kind, pid, requests));
+            let session = process.session.clone();
+            let running = Arc::new(Running::new(id.clone(), model, kind, log, session));
             workers.insert(id, running.clone());
             running
         };
@@ -103,18 +113,13 @@ impl Catalog {
                 }
             });
         }
-        let (catalog, kept) = (self.clone(), running.clone());
-        self.keepers.spawn(async move {
-            let exit = process::keep(&kept, process, to_process).await;
-            catalog.lock().remove(&kept.id);
-            report(&kept, &exit);
-            if kept.has_crashed() {
-                catalog.crashes.note(&kept.model, last_lines(&kept));
-            }
-            // Last, so that whoever fails by it finds the catalog without it.
-            kept.has_gone(exit);
-        });
+        self.keepers.spawn(supervise(self.clone(), running.clone(), recipe, process));
         Ok(running)
+    }
+
+    /// Takes the worker `id` out: it has ended.
+    pub(crate) fn remove(&self, id: &str) {
+        self.lock().remove(id);
     }
 
     /// Ends workers that have no job, the one that has had none for the longest first, until there's a
@@ -206,22 +211,6 @@ impl Catalog {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Running>>> {
         // A thread that died under the lock has at most left a worker out.
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The worker's last lines, for whoever looks for the cause of its end.
-pub(crate) fn last_lines(running: &Running) -> Vec<String> {
-    let (lines, _) = running.log.read(running.log.before_last(LAST_LINES));
-    lines.into_iter().map(|line| line.message).collect()
-}
-
-fn report(running: &Running, exit: &str) {
-    let Running { id, model, .. } = running;
-    if running.has_crashed() {
-        let log = last_lines(running).join("\n");
-        warn!(worker = %id, model = %model, log, "a worker ended by itself: {exit}");
-    } else {
-        info!(worker = %id, model = %model, "a worker was ended: {exit}");
     }
 }
 

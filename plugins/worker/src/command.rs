@@ -74,6 +74,10 @@ fn listen(work: &SyncSender<Work>, cancelled: &Cancelled) {
                 cancelled.fetch_max(id, Ordering::Relaxed);
                 continue;
             }
+            Ok(Request { id, ask: Ask::Ping(_) }) => {
+                say(id, Say::Result(serde_json::Value::Null));
+                continue;
+            }
             Err(error) => {
                 eprintln!("not a request: {error}");
                 std::process::exit(1);

@@ -1,4 +1,4 @@
-//! Models whose workers crash again and again: after some times no other is started for a while.
+//! Models whose workers crash again and again: the pauses before the next is started.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use skep::prelude::*;
 use tokio::time::Instant;
 
-/// How many crashes in a row are borne without a pause: a job that finds no worker starts another.
-const BORNE: u32 = 3;
+/// The first crash of a row that is followed by a pause.
+const FIRST_PAUSED: u32 = 3;
 
-/// The pause after one crash more, which doubles with each further one, and the longest.
+/// The pause after that one, which doubles with each further one, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// After how long a crash is no longer one of a row.
@@ -27,13 +27,22 @@ struct Row {
     lines: Vec<String>,
 }
 
+/// How long no other worker of a model is started after so many crashes in a row.
+pub(crate) fn pause(crashes: u32) -> Duration {
+    match crashes.checked_sub(FIRST_PAUSED) {
+        None => Duration::ZERO,
+        Some(over) => PAUSES.0.saturating_mul(2_u32.saturating_pow(over)).min(PAUSES.1),
+    }
+}
+
 impl Crashes {
-    /// A worker of the model has crashed, with these last words.
-    pub(crate) fn note(&self, model: &str, lines: Vec<String>) {
+    /// A worker of the model has crashed, with these last words. Returns how many have in a row.
+    pub(crate) fn note(&self, model: &str, lines: Vec<String>) -> u32 {
         let mut rows = self.lock();
         rows.retain(|_, row| row.last.elapsed() < FORGOTTEN);
         let count = rows.get(model).map_or(0, |row| row.count) + 1;
         rows.insert(model.to_owned(), Row { count, last: Instant::now(), lines });
+        count
     }
 
     /// A worker of the model has answered.
@@ -48,9 +57,7 @@ impl Crashes {
     pub(crate) fn check(&self, model: &str) -> Result<()> {
         let rows = self.lock();
         let Some(Row { count, last, lines }) = rows.get(model) else { return Ok(()) };
-        let Some(over) = count.checked_sub(BORNE) else { return Ok(()) };
-        let pause = PAUSES.0.saturating_mul(2_u32.saturating_pow(over)).min(PAUSES.1);
-        let left = pause.saturating_sub(last.elapsed());
+        let left = pause(*count).saturating_sub(last.elapsed());
         if left.is_zero() {
             return Ok(());
         }

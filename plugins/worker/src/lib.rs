@@ -9,8 +9,9 @@
 //!
 //! - `plugin.rs`: the operations
 //! - `catalog.rs`: the workers that run
-//! - `running.rs`: one worker, its queue, its end
-//! - `process.rs`: its process and its pipes
+//! - `running.rs`: one worker, its end; `queue.rs`: its jobs
+//! - `supervisor.rs`: its processes, one after the other
+//! - `session.rs`: what is asked of one, and what it says; `process.rs`: its pipes
 //! - `log.rs`: what it said last
 //!
 //! Between the two, `protocol.rs`: the lines.
@@ -25,6 +26,7 @@ mod catalog;
 mod command;
 mod crashes;
 mod driver;
+mod liveness;
 mod log;
 mod plugin;
 mod process;
@@ -32,3 +34,6 @@ mod protocol;
 mod queue;
 mod remote;
 mod running;
+mod session;
+mod supervisor;
+mod worker;

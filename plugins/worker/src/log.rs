@@ -47,7 +47,7 @@ struct End {
 }
 
 /// A place between two lines of a log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position(u64);
 
 impl Log {

@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 use skep::prelude::*;
 use skep::problem::Code;
 use skep::schema::{DurationText, SizeText};
+use tokio::time::timeout;
 
-use crate::catalog::{Catalog, Limits, last_lines};
+use crate::catalog::{Catalog, Limits};
 use crate::driver::{Attached, Cpu, Driver, LlamaConfig, LlamaServer};
 use crate::log::{KEPT_LINES, LogEntry};
 use crate::process::Program;
 use crate::protocol::{Answer, Ask, Generate, Load, Say, Token};
 use crate::queue::Place;
-use crate::running::{Backend, Kind, ModelFile, Replies, Running, Stop, Worker};
+use crate::running::{Running, Stop};
+use crate::session::Replies;
+use crate::worker::{Backend, Kind, ModelFile, Worker};
 
 struct Workers {
     catalog: Arc<Catalog>,
@@ -40,6 +43,11 @@ struct Config {
     max_memory: Option<SizeText>,
     /// After how long without a job a worker ends, and gives its memory back; `0s` is never.
     idle_unload: DurationText,
+    /// How long a worker may take to load its model.
+    start_timeout: DurationText,
+    /// After how long without an answer a worker's process counts as hung: it's ended, and another takes
+    /// its place.
+    unresponsive_after: DurationText,
     /// How llama.cpp's server is started, for workers that are `llama-server`.
     llama_server: LlamaConfig,
     /// The program that is started as a worker, with its arguments; by default this one, as `skep
@@ -55,6 +63,8 @@ impl Default for Config {
             max_workers: 8,
             max_memory: None,
             idle_unload: DurationText(Duration::from_mins(10)),
+            start_timeout: DurationText(Duration::from_mins(10)),
+            unresponsive_after: DurationText(Duration::from_secs(30)),
             llama_server: LlamaConfig::default(),
             command: None,
         }
@@ -85,6 +95,8 @@ impl Workers {
             max_workers,
             max_memory,
             idle_unload,
+            start_timeout,
+            unresponsive_after,
             llama_server,
             command,
         } = cx.config;
@@ -93,6 +105,8 @@ impl Workers {
             workers: max_workers,
             memory: max_memory.map(|size| *size),
             idle: Some(*idle_unload).filter(|long| !long.is_zero()),
+            start: *start_timeout,
+            unresponsive: *unresponsive_after,
         };
         Ok(Self { catalog: Arc::new(Catalog::new(program, limits)), context, llama_server })
     }
@@ -183,6 +197,22 @@ impl Workers {
         Ok(self.catalog.find(&id)?.view())
     }
 
+    /// Wait until a worker has its model.
+    #[operation(read_only, idempotent, hidden)]
+    async fn worker_ready(
+        &self,
+        /// The worker's id.
+        id: String,
+        job: &JobContext,
+    ) -> Result<Worker> {
+        let running = self.catalog.find(&id)?;
+        tokio::select! {
+            ready = running.ready() => ready?,
+            () = job.cancelled() => {}
+        }
+        Ok(running.view())
+    }
+
     /// End a worker. The jobs that it has fail with `worker-deleted`.
     #[operation(destructive, placed)]
     async fn worker_delete(
@@ -258,9 +288,11 @@ impl Workers {
         request: Load,
         job: &JobContext,
     ) -> Result<Worker> {
-        let running = self.catalog.start(model, kind, driver).await?;
+        let running = self.catalog.start(model, kind, driver, request.clone()).await?;
         let unwanted = StopOnDrop(Some(running.clone()));
-        match load(&running, request, job).await {
+        let limit = self.catalog.limits().start;
+        let loads = timeout(limit, load(&running, request, job)).await;
+        match loads.unwrap_or_else(|_| Err(took_too_long(&running, limit))) {
             Ok(()) => {
                 unwanted.disarm();
                 Ok(running.view())
@@ -314,6 +346,14 @@ async fn locate(job: &JobContext, model: &str) -> Result<Location> {
     })
 }
 
+fn took_too_long(running: &Running, limit: Duration) -> OperationError {
+    let Running { id, model, .. } = running;
+    let detail = format!(
+        "worker `{id}` has not loaded the model `{model}` within {limit:?} (`start_timeout`), and was ended"
+    );
+    OperationError::new("worker-start-timeout", detail).with_status(504)
+}
+
 async fn load(running: &Arc<Running>, load: Load, job: &JobContext) -> Result<()> {
     let loaded = ask(running, Ask::Load(load), job).await?;
     running.loaded(serde_json::from_value(loaded)?);
@@ -327,20 +367,20 @@ async fn ask(running: &Arc<Running>, ask: Ask, job: &JobContext) -> Result<Value
         let place = running.enter().await?;
         wait(running, &place, job).await?;
         let mut replies = running.ask(ask, place).await?;
-        relay(&mut replies, job).await
-    };
-    let result = tokio::select! {
-        result = relayed => result,
-        () = job.cancelled() => return Err(OperationError::message("the job was cancelled")),
-    };
-    if let Err(error) = &result
-        && error.problem().code == "worker-crashed"
-    {
-        for line in last_lines(running) {
-            job.log(LogLevel::Error, line).await?;
+        let result = relay(running, &mut replies, job).await;
+        if let Err(error) = &result
+            && error.problem().code == "worker-crashed"
+        {
+            for line in running.last_lines(replies.session()) {
+                job.log(LogLevel::Error, line).await?;
+            }
         }
+        result
+    };
+    tokio::select! {
+        result = relayed => result,
+        () = job.cancelled() => Err(OperationError::message("the job was cancelled")),
     }
-    result
 }
 
 /// Waits for the job's turn. How many are before it comes as progress.
@@ -355,9 +395,9 @@ async fn wait(running: &Running, place: &Place, job: &JobContext) -> Result<()> 
     Ok(())
 }
 
-async fn relay(replies: &mut Replies, job: &JobContext) -> Result<Value> {
+async fn relay(running: &Running, replies: &mut Replies, job: &JobContext) -> Result<Value> {
     loop {
-        match replies.next().await? {
+        match running.next(replies).await? {
             Say::Emit(output) => job.emit(&output).await?,
             Say::Progress(progress) => {
                 job.progress(progress.done, progress.total, &progress.unit).await?;

@@ -1,6 +1,5 @@
 //! A worker's process: how it's started, its pipes, and its end.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -15,9 +14,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::liveness::silent;
 use crate::log::{Log, MAX_LINE};
-use crate::protocol::{Reply, Request};
-use crate::running::{Running, Stop};
+use crate::protocol::{Reply, Request, Say};
+use crate::running::Running;
+use crate::session::Session;
+use crate::supervisor::Recipe;
 
 /// How long a process may take to end when its standard input has ended, before it's killed.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -61,21 +63,16 @@ impl Program {
         !self.path.is_absolute() || self.path.exists()
     }
 
-    /// Starts the process, with further arguments and a further environment. It dies when the `Child` is
-    /// dropped.
-    pub(crate) fn start(
-        &self,
-        arguments: &[OsString],
-        environment: Vec<(&'static str, String)>,
-    ) -> io::Result<Child> {
+    /// Starts a process for a worker whose log this is. It dies when it's dropped.
+    pub(crate) fn start(&self, recipe: &Recipe, log: &Log) -> io::Result<Process> {
         let mut command = Command::new(&self.path);
         command
             .args(&self.arguments)
-            .args(arguments)
+            .args(&recipe.arguments)
             .env_clear()
             .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(self.threads.map(|threads| (THREADS, threads.to_string())))
-            .envs(environment)
+            .envs(recipe.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -83,47 +80,72 @@ impl Program {
         // Ctrl-C in the server's terminal is for the server alone: it ends its workers itself.
         #[cfg(unix)]
         command.process_group(0);
-        command.spawn()
+        let child = command.spawn()?;
+        let (session, requests) = Session::new(child.id().unwrap_or_default(), log.before_last(0));
+        Ok(Process { child, session, requests })
     }
 }
 
-/// Moves lines between `running` and its process until either is to end, and ends the process.
-/// Returns how it ended, in words.
-pub(crate) async fn keep(
-    running: &Arc<Running>,
-    mut process: Child,
-    mut requests: mpsc::Receiver<Request>,
-) -> String {
-    let group = Group::of(&process);
-    let mut reading = JoinSet::new();
-    if let Some(stdout) = process.stdout.take() {
-        reading.spawn(hear(stdout, running.clone()));
-    }
-    if let Some(stderr) = process.stderr.take() {
-        reading.spawn(keep_stderr(stderr, running.clone()));
-    }
-    if let Some(stdin) = process.stdin.take() {
-        tokio::select! {
-            _ = process.wait() => {}
-            () = write(stdin, &mut requests) => {}
-            () = running.end.cancelled() => {}
+/// A process that was started.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) session: Arc<Session>,
+    requests: mpsc::Receiver<Request>,
+}
+
+impl Process {
+    /// Moves lines between the process and its session until the process or the worker is to end, or until
+    /// it doesn't answer for so long; and ends the process. Returns how it ended, in words.
+    pub(crate) async fn keep(self, running: &Arc<Running>, unresponsive: Duration) -> String {
+        let Self { mut child, session, mut requests } = self;
+        let group = Group::of(&child);
+        let (mut hearing, mut reading) = (JoinSet::new(), JoinSet::new());
+        if let Some(stdout) = child.stdout.take() {
+            hearing.spawn(hear(stdout, running.clone(), session.clone()));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            reading.spawn(keep_stderr(stderr, running.clone()));
+        }
+        let mut fault = None;
+        if let Some(stdin) = child.stdin.take() {
+            fault = tokio::select! {
+                _ = child.wait() => None,
+                () = write(stdin, &mut requests) => None,
+                () = running.end.cancelled() => None,
+                Some(heard) = hearing.join_next() => heard.ok().flatten(),
+                () = hangs(running, &session, unresponsive) => {
+                    Some(format!("it did not answer for {unresponsive:?}, and was ended"))
+                }
+            };
+        }
+        // Its standard input has ended by now, which tells a worker to end.
+        drop(requests);
+        let exit = match timeout(STOP_GRACE, child.wait()).await {
+            Ok(exit) => exit,
+            Err(_) => match child.kill().await {
+                Ok(()) => child.wait().await,
+                Err(error) => Err(error),
+            },
+        };
+        drop(group);
+        // A process that has left the group may still hold the pipes.
+        let _ = timeout(LAST_LINES, async {
+            while reading.join_next().await.is_some() {}
+            while hearing.join_next().await.is_some() {}
+        })
+        .await;
+        match (fault, exit) {
+            (Some(fault), _) => fault,
+            (None, Ok(status)) => status.to_string(),
+            (None, Err(error)) => format!("its end can't be learned: {error}"),
         }
     }
-    // Its standard input has ended by now, which tells a worker to end.
-    drop(requests);
-    let exit = match timeout(STOP_GRACE, process.wait()).await {
-        Ok(exit) => exit,
-        Err(_) => match process.kill().await {
-            Ok(()) => process.wait().await,
-            Err(error) => Err(error),
-        },
-    };
-    drop(group);
-    // A process that has left the group may still hold the pipes.
-    let _ = timeout(LAST_LINES, async { while reading.join_next().await.is_some() {} }).await;
-    match exit {
-        Ok(status) => status.to_string(),
-        Err(error) => format!("its end can't be learned: {error}"),
+}
+
+/// Waits until the process hangs. While it loads its model there's another limit.
+async fn hangs(running: &Running, session: &Session, limit: Duration) {
+    if running.ready().await.is_ok() {
+        silent(session, limit).await;
     }
 }
 
@@ -159,22 +181,28 @@ async fn write(mut stdin: ChildStdin, requests: &mut mpsc::Receiver<Request>) {
     }
 }
 
-/// Reads replies until there are no more, or one that can't be understood.
-async fn hear(stdout: ChildStdout, running: Arc<Running>) {
+/// Reads replies until there are no more, or one that can't be understood: then it says so.
+async fn hear(stdout: ChildStdout, running: Arc<Running>, session: Arc<Session>) -> Option<String> {
     let mut stdout = BufReader::new(stdout);
     let mut line = Vec::new();
     while read_line(&mut stdout, &mut line, MAX_REPLY).await {
         match serde_json::from_slice::<Reply>(&line) {
-            Ok(reply) => running.heard(reply).await,
+            Ok(reply) => {
+                if let Say::Log(line) = &reply.say {
+                    running.log.push(line.level, &line.message);
+                }
+                session.heard(reply).await;
+            }
             Err(error) => {
                 let start = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
                 running.log.push(LogLevel::Error, format!("not a reply ({error}): {start}"));
-                running.stop(Stop::Nonsense);
-                return;
+                return Some(
+                    "it did not speak the protocol, and was ended; see its log".to_owned(),
+                );
             }
         }
     }
-    running.end.cancel();
+    None
 }
 
 async fn keep_stderr(stderr: ChildStderr, running: Arc<Running>) {

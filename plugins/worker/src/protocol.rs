@@ -1,7 +1,7 @@
 //! The lines between a server and its worker: one JSON object each.
 //!
 //! ```text
-//! to the worker     {"id":1,"load":{...}}   {"id":2,"infer":{...}}   {"id":2,"cancel":true}
+//! to the worker     {"id":1,"load":{...}}   {"id":2,"infer":{...}}   {"id":2,"cancel":true}   {"id":3,"ping":true}
 //! from the worker   {"id":2,"emit":...}     {"id":2,"progress":{"done":5,"total":9,"unit":"..."}}
 //!                   {"id":2,"log":{"level":"warn","message":"..."}}       (or without `id`)
 //!                   {"id":2,"result":...}   {"id":2,"error":{"code":"...","status":422,...}}
@@ -35,10 +35,12 @@ pub(crate) enum Ask {
     Infer(Generate),
     /// End the request of this id early. Always `true`.
     Cancel(bool),
+    /// Answer, with any result, to show that it doesn't hang. Always `true`.
+    Ping(bool),
 }
 
 /// What a worker loads.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Load {
     /// The model's file.
     pub(crate) path: String,
@@ -236,6 +238,7 @@ mod tests {
                 } }),
             ),
             (Ask::Cancel(true), json!({ "id": 7, "cancel": true })),
+            (Ask::Ping(true), json!({ "id": 7, "ping": true })),
         ];
         for (ask, expected) in cases {
             let (line, back) = again(&Request { id: 7, ask });

@@ -67,6 +67,18 @@ impl Queue {
         Ok(Place { queue: self.clone(), number })
     }
 
+    /// Takes the first place, before the jobs that are there; from now on one is worked on at once.
+    pub(crate) fn enter_first(self: &Arc<Self>) -> Place {
+        let mut number = 0;
+        self.0.send_modify(|state| {
+            state.last += 1;
+            number = state.last;
+            state.jobs.push_front(number);
+            state.slots = 1;
+        });
+        Place { queue: self.clone(), number }
+    }
+
     /// Takes no jobs any more. Those that wait learn of it.
     pub(crate) fn close(&self) {
         self.0.send_modify(|state| state.is_closed = true);
@@ -191,6 +203,20 @@ mod tests {
         assert!((&mut waits).now_or_never().is_none());
         drop(third);
         assert_eq!(waits.await.unwrap(), [3, 2, 1, 0]);
+    }
+
+    #[tokio::test]
+    async fn who_enters_first_is_before_all_that_wait() {
+        let queue = Queue::new();
+        queue.set_slots(2);
+        let [worked_on, waits] = std::array::from_fn(|_| queue.enter().unwrap());
+        let first = queue.enter_first();
+        drop(worked_on);
+        assert_eq!(told(&first).await.unwrap(), [0]);
+        let mut waits = Box::pin(told(&waits));
+        assert!((&mut waits).now_or_never().is_none());
+        drop(first);
+        assert_eq!(waits.await.unwrap(), [1, 0]);
     }
 
     #[tokio::test]

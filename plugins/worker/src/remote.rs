@@ -124,6 +124,17 @@ async fn serve(remote: Remote) -> ExitCode {
                     say(id, answer.map_or_else(Say::Error, |answer| Say::Result(json(&answer))));
                 });
             }
+            Ask::Ping(_) => match api.clone() {
+                // One that doesn't answer hangs, so this doesn't either.
+                Some(api) if api.is_ours() => {
+                    tokio::spawn(async move {
+                        if api.is_ready().await {
+                            say(id, Say::Result(json(&())));
+                        }
+                    });
+                }
+                _ => say(id, Say::Result(json(&()))),
+            },
             Ask::Cancel(_) => {
                 if let Some(cancel) = lock(&running).get(&id) {
                     cancel.cancel();

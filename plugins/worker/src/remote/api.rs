@@ -136,6 +136,11 @@ impl Api {
         Err(OperationError::new("unknown-model", detail).with_status(404).into_problem())
     }
 
+    /// Whether the server is a process of ours.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.is_llama
+    }
+
     /// Whether the problem may be that the server, which is a process of ours, has died.
     pub(crate) fn may_have_died(&self, problem: &Problem) -> bool {
         self.is_llama && problem.code == FAILED

@@ -8,13 +8,10 @@ use std::time::Duration;
 use skep::prelude::*;
 use skep::problem::Problem;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::protocol::Load;
 use crate::remote::api::Api;
-
-/// How long it may take to load the model.
-const PATIENCE: Duration = Duration::from_mins(10);
 
 /// How often it's asked whether it's ready.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
@@ -26,7 +23,7 @@ pub(crate) struct Llama {
 }
 
 impl Llama {
-    /// Starts one that holds the model, and waits until it does. What it says goes to our own standard
+    /// Starts one that holds the model, and waits until it does, as long as it takes. What it says goes to our own standard
     /// error, which our server keeps.
     pub(crate) async fn start(
         program: &OsStr,
@@ -56,7 +53,6 @@ impl Llama {
         let child = child.map_err(|error| failed(format!("it can't be started: {error}")))?;
         let mut llama = Self { child, url: format!("http://127.0.0.1:{port}") };
         let api = Api::new(&llama.url, String::new(), true)?;
-        let late = Instant::now() + PATIENCE;
         loop {
             tokio::select! {
                 exit = llama.ended() => {
@@ -65,9 +61,6 @@ impl Llama {
                 ready = api.is_ready() => if ready {
                     return Ok(llama);
                 }
-            }
-            if Instant::now() >= late {
-                return Err(failed(format!("it hasn't loaded the model within {PATIENCE:?}")));
             }
             sleep(ASK_INTERVAL).await;
         }

@@ -3,18 +3,23 @@
 use serde_json::json;
 use skep::job::{EventKind, LogLevel};
 
-use crate::support::{SILENT, Server, kill, runs};
+use crate::support::{READY, SILENT, Server, eventually, kill, runs};
 
 fn long_answer() -> serde_json::Value {
     json!({ "model": "smollm2", "prompt": "Once upon a time", "max_tokens": 1500, "seed": 1 })
 }
 
 #[tokio::test]
-async fn a_worker_killed_in_mid_answer_fails_its_job_and_the_next_gets_a_new_one() {
+async fn a_worker_killed_in_mid_answer_fails_its_job_and_is_there_again_for_those_that_wait() {
     let server = Server::real().await;
     let mut job = server.job("infer", long_answer()).await;
     job.output().await;
-    let worker = server.worker().await;
+    let short = json!({ "model": "smollm2", "prompt": "Once upon a time", "max_tokens": 3 });
+    let waits = server.job("infer", short.clone()).await;
+    let worker = eventually("both are on it", async || {
+        server.workers().await.pop().filter(|worker| worker["jobs"] == 2)
+    })
+    .await;
     assert_eq!(worker["state"], "busy");
     assert!(kill("-9", &worker["pid"]));
 
@@ -23,11 +28,68 @@ async fn a_worker_killed_in_mid_answer_fails_its_job_and_the_next_gets_a_new_one
     assert_eq!(problem.extensions["worker_id"], worker["id"]);
     assert!(problem.detail.contains(worker["id"].as_str().unwrap()), "{problem}");
     assert!(problem.detail.contains("SIGKILL"), "{problem}");
-    assert!(server.workers().await.is_empty());
 
-    let input = json!({ "model": "smollm2", "prompt": "Once upon a time", "max_tokens": 3 });
-    let result = server.call("infer", input).await.unwrap();
-    assert_ne!(result["worker_id"], worker["id"]);
+    let result = server.result(&waits).await;
+    assert_eq!(result["worker_id"], worker["id"]);
+    let again = server.restarted(1).await;
+    assert_eq!(again["id"], worker["id"]);
+    assert_ne!(again["pid"], worker["pid"]);
+    assert_eq!(server.call("infer", short).await.unwrap()["worker_id"], worker["id"]);
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_is_ended_and_started_again() {
+    let server = Server::real_with(json!({ "unresponsive_after": "1s" })).await;
+    let mut job = server.job("infer", long_answer()).await;
+    job.output().await;
+    let worker = server.worker().await;
+    assert!(kill("-STOP", &worker["pid"]));
+    let problem = server.problem(&job).await;
+    assert_eq!(problem.code, "worker-crashed", "{problem}");
+    assert!(problem.detail.contains("did not answer for 1s"), "{problem}");
+    assert!(!runs(&worker["pid"]));
+    assert_eq!(server.restarted(1).await["id"], worker["id"]);
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_get_ready_is_ended() {
+    let worker = json!({ "command": ["sh", "-c", SILENT], "start_timeout": "300ms" });
+    let server = Server::configured(worker).await;
+    server.import(&server.file("llama"), "tiny").await;
+    let problem = server.call("worker_spawn", json!({ "model": "tiny" })).await.unwrap_err();
+    assert_eq!((&*problem.code, problem.status), ("worker-start-timeout", 504), "{problem}");
+    assert!(server.workers().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_that_crashes_again_and_again_is_given_up_with_its_last_words() {
+    let server = Server::with_script(READY).await;
+    server.call("worker_spawn", json!({ "model": "tiny" })).await.unwrap();
+    let ask = |prompt: &str| json!({ "model": "tiny", "prompt": prompt });
+    for times in 1..5 {
+        let problem = server.call("infer", ask("crash")).await.unwrap_err();
+        assert_eq!(problem.code, "worker-crashed", "{problem}");
+        server.restarted(times).await;
+    }
+    let crashes = server.job("infer", ask("hang")).await;
+    eventually("it is on it", async || (server.worker().await["jobs"] == 1).then_some(())).await;
+    let waits = server.job("infer", ask("Hi")).await;
+    let worker = eventually("both are on it", async || {
+        server.workers().await.pop().filter(|worker| worker["jobs"] == 2)
+    })
+    .await;
+    let logs = json!({ "id": worker["id"], "follow": true });
+    let logs = server.job("worker_logs", logs).await;
+    assert!(kill("-9", &worker["pid"]));
+
+    assert_eq!(server.problem(&crashes).await.code, "worker-crashed");
+    let problem = server.problem(&waits).await;
+    assert_eq!((&*problem.code, problem.status), ("worker-crash-loop", 503), "{problem}");
+    assert!(problem.detail.contains("5 of its processes"), "{problem}");
+    assert!(server.workers().await.is_empty());
+    // The log has all its processes' lines, and ends with the worker.
+    let lines = server.result(&logs).await;
+    assert_eq!(lines, json!({ "lines": 8 }));
 }
 
 #[tokio::test]
@@ -49,7 +111,7 @@ async fn a_deleted_worker_fails_its_jobs_also_those_that_wait() {
     let mut job = server.job("infer", long_answer()).await;
     job.output().await;
     let waits = server.job("infer", long_answer()).await;
-    let worker = crate::support::eventually("both are on it", async || {
+    let worker = eventually("both are on it", async || {
         server.workers().await.pop().filter(|worker| worker["jobs"] == 2)
     })
     .await;
@@ -101,13 +163,11 @@ async fn a_program_that_is_not_there_is_reported() {
 }
 
 #[tokio::test]
-async fn an_idle_worker_that_dies_is_off_the_list() {
+async fn an_idle_worker_that_dies_is_started_again() {
     let server = Server::real().await;
     let worker = server.call("worker_spawn", json!({ "model": "smollm2" })).await.unwrap();
     assert!(kill("-9", &worker["pid"]));
-    crate::support::eventually("it is off the list", async || {
-        server.workers().await.is_empty().then_some(())
-    })
-    .await;
+    let again = server.restarted(1).await;
+    assert_eq!((&again["id"], &again["state"]), (&worker["id"], &json!("idle")));
     assert!(!runs(&worker["pid"]));
 }

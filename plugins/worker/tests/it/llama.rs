@@ -30,7 +30,8 @@ fn llama_server() -> (TempDir, PathBuf) {
 async fn server(slots: usize) -> (Server, TempDir) {
     let (directory, program) = llama_server();
     let llama = json!({ "program": program, "slots": slots });
-    let server = Server::configured(json!({ "command": [WORKER], "llama_server": llama })).await;
+    let worker = json!({ "command": [WORKER], "llama_server": llama, "unresponsive_after": "3s" });
+    let server = Server::configured(worker).await;
     server.import(&smollm2(), "smollm2").await;
     (server, directory)
 }
@@ -116,20 +117,21 @@ async fn it_works_for_as_many_jobs_at_once_as_it_has_slots() {
 }
 
 #[tokio::test]
-async fn one_that_crashes_in_mid_answer_fails_its_job_and_the_next_gets_a_new_one() {
+async fn one_that_crashes_or_hangs_in_mid_answer_fails_its_job_and_is_started_again() {
     let (server, _directory) = server(1).await;
     let worker = server.call("worker_spawn", spawn()).await.unwrap();
-    let mut job = server.job("infer", story(1500)).await;
-    job.output().await;
-    let llama = child_of(&worker["pid"]).expect("it has a child");
-    assert!(kill("-9", &llama));
-    let problem = server.problem(&job).await;
-    assert_eq!(problem.code, "worker-crashed", "{problem}");
-    assert!(server.workers().await.is_empty());
-    let mut again = story(2);
-    again["device"] = "llama-server".into();
-    let answer = server.call("infer", again).await.unwrap();
-    assert_ne!(answer["worker_id"], worker["id"]);
+    for (times, signal) in [(1, "-9"), (2, "-STOP")] {
+        let mut job = server.job("infer", story(1500)).await;
+        job.output().await;
+        let llama = child_of(&server.worker().await["pid"]).expect("it has a child");
+        assert!(kill(signal, &llama));
+        let problem = server.problem(&job).await;
+        assert_eq!(problem.code, "worker-crashed", "{problem}");
+        server.restarted(times).await;
+        let answer = server.call("infer", story(2)).await.unwrap();
+        assert_eq!(answer["worker_id"], worker["id"]);
+        eventually("it's gone", async || (!runs(&llama)).then_some(())).await;
+    }
     assert_eq!(server.worker().await["worker"], "llama-server");
 }
 

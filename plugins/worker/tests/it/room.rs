@@ -115,12 +115,29 @@ async fn a_job_that_waits_knows_how_many_are_before_it() {
 }
 
 #[tokio::test]
+async fn a_load_waits_for_a_worker_that_is_loading() {
+    // It loads once it may.
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    let script = format!("while ! test -e '{}'; do sleep 0.01; done; {READY}", gate.display());
+    let server = Server::with_script(&script).await;
+    let spawn = server.job("worker_spawn", json!({ "model": "tiny" })).await;
+    let worker = server.worker().await;
+    assert_eq!(worker["state"], "loading");
+    let load = server.job("model_load", json!({ "id": "tiny" })).await;
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(server.result(&load).await["id"], worker["id"]);
+    assert_eq!(server.result(&spawn).await["id"], worker["id"]);
+    assert_eq!(server.workers().await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_model_is_loaded_once_and_unloaded_for_good() {
     let (server, _) = server(json!({})).await;
-    let worker = server.call("model_load", json!({ "id": "a" })).await.unwrap();
+    let load = async || server.call("model_load", json!({ "id": "a" })).await.unwrap();
+    let (worker, at_once) = tokio::join!(load(), load());
     assert_eq!((&worker["model"], &worker["state"]), (&json!("a"), &json!("idle")));
-    let again = server.call("model_load", json!({ "id": "a" })).await.unwrap();
-    assert_eq!(again["id"], worker["id"]);
+    assert_eq!((&at_once["id"], &load().await["id"]), (&worker["id"], &worker["id"]));
     spawn(&server, "b").await;
     let unloaded = server.call("model_unload", json!({ "id": "a" })).await.unwrap();
     assert_eq!(unloaded, json!({ "id": "a", "workers": [worker["id"]] }));

@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const SILENT: &str = "while read -r line; do :; done";
 
 /// A program that loads whatever it's asked to and answers "ok"; to what says "hang", not before it's
-/// cancelled.
+/// cancelled; and what says "crash" ends it.
 pub(crate) const READY: &str = r#"
 while read -r line; do
     id=${line#*\"id\":}
@@ -31,6 +31,7 @@ while read -r line; do
     case "$line" in
     *'"load"'*) result='{"context":8,"threads":1,"load_ms":1}' ;;
     *hang*) continue ;;
+    *crash*) echo "no such tensor" >&2; exit 3 ;;
     *) result='{"text":"ok","finish_reason":"stop","usage":{"prompt_tokens":1,"completion_tokens":1,"cached_tokens":0},"timings":{"prompt_ms":1,"generation_ms":1,"tokens_per_second":1.0}}' ;;
     esac
     echo "{\"id\":$id,\"result\":$result}"
@@ -73,7 +74,13 @@ impl Server {
 
     /// A server with real workers and a real model, `smollm2`.
     pub(crate) async fn real() -> Self {
-        let server = Self::with(json!([WORKER])).await;
+        Self::real_with(json!({})).await
+    }
+
+    /// The same, with a configuration of its workers.
+    pub(crate) async fn real_with(mut worker: Value) -> Self {
+        worker["command"] = json!([WORKER]);
+        let server = Self::configured(worker).await;
         server.import(&smollm2(), "smollm2").await;
         server
     }
@@ -93,6 +100,15 @@ impl Server {
         workers
     }
 
+    /// The one worker, once it has been started again so often and has its model.
+    pub(crate) async fn restarted(&self, times: u64) -> Value {
+        eventually("it's there again", async || {
+            let worker = self.workers().await.pop()?;
+            (worker["restarts"] == times && worker.get("slots").is_some()).then_some(worker)
+        })
+        .await
+    }
+
     /// The one worker, as soon as there is one.
     pub(crate) async fn worker(&self) -> Value {
         eventually("there is a worker", async || self.workers().await.pop()).await
@@ -109,6 +125,12 @@ impl Server {
         let record = self.router.wait(job.id, PATIENCE).await.unwrap();
         assert!(record.state.is_end(), "the job goes on: {:?}", job.seen);
         record
+    }
+
+    /// The result of a job that succeeded.
+    pub(crate) async fn result(&self, job: &Job) -> Value {
+        let record = self.end(job).await;
+        serde_json::from_str(record.state.result().unwrap().get()).unwrap()
     }
 
     /// The problem of a job that failed.
