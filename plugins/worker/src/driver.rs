@@ -48,14 +48,11 @@ pub(crate) struct LlamaConfig {
     pub(crate) program: PathBuf,
     /// Arguments beside those that it's always given (the model, the context, the slots, the address).
     pub(crate) arguments: Vec<String>,
-    /// How many requests it works on at once.
-    #[schemars(range(min = 1, max = 64))]
-    pub(crate) slots: usize,
 }
 
 impl Default for LlamaConfig {
     fn default() -> Self {
-        Self { program: "llama-server".into(), arguments: Vec::new(), slots: 4 }
+        Self { program: "llama-server".into(), arguments: Vec::new() }
     }
 }
 
@@ -67,7 +64,7 @@ impl Driver for Cpu {
 
 impl Driver for LlamaServer<'_> {
     fn arguments(&self) -> Result<Vec<OsString>> {
-        let LlamaConfig { program, arguments, slots } = self.config;
+        let LlamaConfig { program, arguments } = self.config;
         let Some(path) = find(program) else {
             let detail = format!(
                 "`{}` is not on the PATH: install llama.cpp, or name its server in the \
@@ -76,7 +73,7 @@ impl Driver for LlamaServer<'_> {
             );
             return Err(OperationError::new("missing-program", detail).with_status(501));
         };
-        let mut all = vec!["llama-server".into(), slots.to_string().into(), path.into()];
+        let mut all = vec!["llama-server".into(), path.into()];
         all.extend(arguments.iter().map(OsString::from));
         Ok(all)
     }

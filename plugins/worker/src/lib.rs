@@ -16,7 +16,8 @@
 //!
 //! Between the two, `protocol.rs`: the lines.
 //!
-//! The worker's side, `command.rs` and `answer.rs`, which alone know the engine (`skep-engine`).
+//! The worker's side: `command.rs`, its process; `compute.rs` and `answer.rs`, which alone know the engine
+//! (`skep-engine`); `remote.rs`, for models that another server holds.
 //!
 //! What is deliberately absent: a worker that outlives its server. It ends with its standard input,
 //! so nothing has to be found and cleaned up after a crash.
@@ -24,6 +25,7 @@
 mod answer;
 mod catalog;
 mod command;
+mod compute;
 mod crashes;
 mod driver;
 mod liveness;

@@ -19,9 +19,13 @@ use crate::running::{Running, Stop};
 use crate::session::Replies;
 use crate::worker::{Backend, Kind, ModelFile, Worker};
 
+/// How many requests a server that isn't ours may have at once: it has a queue of its own.
+const ATTACHED_SLOTS: usize = 16;
+
 struct Workers {
     catalog: Arc<Catalog>,
     context: usize,
+    slots: usize,
     llama_server: LlamaConfig,
 }
 
@@ -29,10 +33,14 @@ struct Workers {
 #[skep::data]
 #[serde(default)]
 struct Config {
-    /// The most tokens that a worker keeps, prompt and answer together; fewer if its model was
+    /// The most tokens that a worker keeps of a text, prompt and answer together; fewer if its model was
     /// trained for fewer. It costs memory.
     #[schemars(range(min = 1))]
     context: usize,
+    /// How many jobs a worker works on at once, each with a context of its own; the others wait. Together
+    /// they take less time than one after the other.
+    #[schemars(range(min = 1, max = 64))]
+    slots: usize,
     /// How many threads a worker computes with; one a core if absent.
     #[schemars(range(min = 1))]
     threads: Option<usize>,
@@ -59,6 +67,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             context: skep_engine::DEFAULT_CONTEXT,
+            slots: 4,
             threads: None,
             max_workers: 8,
             max_memory: None,
@@ -91,6 +100,7 @@ impl Workers {
     async fn start(cx: PluginContext<Config>) -> Result<Self> {
         let Config {
             context,
+            slots,
             threads,
             max_workers,
             max_memory,
@@ -108,7 +118,7 @@ impl Workers {
             start: *start_timeout,
             unresponsive: *unresponsive_after,
         };
-        Ok(Self { catalog: Arc::new(Catalog::new(program, limits)), context, llama_server })
+        Ok(Self { catalog: Arc::new(Catalog::new(program, limits)), context, slots, llama_server })
     }
 
     async fn shutdown(&self) {
@@ -145,7 +155,7 @@ impl Workers {
             return Err(OperationError::new("invalid-device", detail).with_status(422));
         }
         let Location { path, model } = locate(job, &model).await?;
-        let load = Load { path, context: self.context };
+        let load = Load { path, context: self.context, slots: self.slots };
         match worker {
             Engine::Cpu => {
                 let kind = Kind { backend: Backend::Cpu, device, url: None };
@@ -175,7 +185,7 @@ impl Workers {
     ) -> Result<Worker> {
         let remote = remote_model.unwrap_or_else(|| model.clone());
         let model = ModelFile { id: model, architecture: "remote".to_owned(), bytes: 0 };
-        let load = Load { path: String::new(), context: self.context };
+        let load = Load { path: String::new(), context: self.context, slots: ATTACHED_SLOTS };
         let driver = Attached { url: &url, model: &remote };
         let kind = Kind { backend: Backend::Url, device: 0, url: Some(url.clone()) };
         self.spawn(&model, kind, &driver, load, job).await

@@ -44,8 +44,10 @@ pub(crate) enum Ask {
 pub(crate) struct Load {
     /// The model's file.
     pub(crate) path: String,
-    /// The most tokens, prompt and answer together, that it keeps.
+    /// The most tokens, prompt and answer together, that it keeps of a text.
     pub(crate) context: usize,
+    /// How many requests it is to work on at once.
+    pub(crate) slots: usize,
 }
 
 /// What a worker generates.
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn requests_are_lines_as_shown_above() {
-        let load = Load { path: "/m".into(), context: 8 };
+        let load = Load { path: "/m".into(), context: 8, slots: 4 };
         let generate = Generate {
             input: Prompt::Prompt("a\n\u{2028}".into()),
             max_tokens: None,
@@ -229,7 +231,10 @@ mod tests {
             stop: vec!["\n".into()],
         };
         let cases = [
-            (Ask::Load(load), json!({ "id": 7, "load": { "path": "/m", "context": 8 } })),
+            (
+                Ask::Load(load),
+                json!({ "id": 7, "load": { "path": "/m", "context": 8, "slots": 4 } }),
+            ),
             (
                 Ask::Infer(generate),
                 json!({ "id": 7, "infer": {

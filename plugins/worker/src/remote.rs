@@ -27,14 +27,11 @@ use crate::remote::llama::Llama;
 
 /// What the command line says of the server.
 pub(crate) enum Remote {
-    /// llama.cpp's: how many requests at once, the program, its arguments.
-    Llama(usize, OsString, Vec<OsString>),
+    /// llama.cpp's: the program, its arguments.
+    Llama(OsString, Vec<OsString>),
     /// One at a URL, and what it calls the model.
     Url(String, String),
 }
-
-/// How many requests a server that isn't ours may have at once: it has a queue of its own.
-const ATTACHED_SLOTS: usize = 16;
 
 /// How long the end of llama.cpp's server may take to be noticed, once it doesn't answer.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -45,10 +42,7 @@ impl Remote {
         let mut arguments = arguments.into_iter();
         let mut next = || arguments.next();
         match next()?.to_str()? {
-            "llama-server" => {
-                let slots = next()?.to_str()?.parse().ok()?;
-                Some(Self::Llama(slots, next()?, arguments.collect()))
-            }
+            "llama-server" => Some(Self::Llama(next()?, arguments.collect())),
             "url" => Some(Self::Url(next()?.into_string().ok()?, next()?.into_string().ok()?)),
             _ => None,
         }
@@ -151,20 +145,21 @@ async fn start(
     llama: &mut Option<Llama>,
 ) -> Result<(Loaded, Api), Problem> {
     let begun = Instant::now();
-    let (api, slots) = match remote {
-        Remote::Llama(slots, program, arguments) => {
-            let started = Llama::start(program, arguments, load, *slots).await?;
+    let api = match remote {
+        Remote::Llama(program, arguments) => {
+            let started = Llama::start(program, arguments, load).await?;
             let api = Api::new(&started.url, String::new(), true)?;
             *llama = Some(started);
-            (api, *slots)
+            api
         }
         Remote::Url(url, model) => {
             let api = Api::new(url, model.clone(), false)?;
             api.check().await?;
-            (api, ATTACHED_SLOTS)
+            api
         }
     };
-    let (context, load_ms) = (load.context, milliseconds(begun.elapsed()));
+    let Load { context, slots, .. } = *load;
+    let load_ms = milliseconds(begun.elapsed());
     Ok((Loaded { context, threads: 0, load_ms, slots }, api))
 }
 

@@ -9,10 +9,12 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use skep_engine::{DEFAULT_CONTEXT, Engine, Prompt, Request, Sampling, SpecialTokens};
+use skep_engine::{DEFAULT_CONTEXT, Engine, EngineError, Prompt, Request, Sampling, SpecialTokens};
 
 const PROMPT_TOKENS: usize = 512;
 const GENERATED_TOKENS: usize = 128;
+/// How many texts are generated at once, in turn.
+const TOGETHER: [usize; 4] = [1, 2, 4, 8];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -25,39 +27,52 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let started = Instant::now();
-    let mut engine = Engine::load(&path, DEFAULT_CONTEXT, &mut |_, _| {})?;
+    let mut engine = Engine::load(&path, DEFAULT_CONTEXT, TOGETHER[3], &mut |_, _| {})?;
     println!("load        {:8.2} s", started.elapsed().as_secs_f64());
 
     let line = "Bees dance to tell each other where the flowers are. ";
     let tokens = engine.tokenize(line, SpecialTokens::AsText).len();
     let long = line.repeat(PROMPT_TOKENS.div_ceil(tokens));
-    let (mut prompts, mut generations) = (Vec::new(), Vec::new());
+    let (mut prompts, mut generations) = (Vec::new(), TOGETHER.map(|_| Vec::new()));
     for _ in 0..runs {
         engine.clear_cache();
-        let done = run(&mut engine, &long, 0)?;
+        let done = engine.generate(&request(&long, 0), &mut |_| ControlFlow::Continue(()))?;
         prompts.push(done.usage.prompt_tokens as f64 / done.timings.prompt.as_secs_f64());
-        engine.clear_cache();
-        let done = run(&mut engine, "Once upon a time, there was", GENERATED_TOKENS)?;
-        generations
-            .push(done.usage.completion_tokens as f64 / done.timings.generation.as_secs_f64());
+        for (count, speeds) in TOGETHER.iter().zip(&mut generations) {
+            engine.clear_cache();
+            speeds.push(together(&mut engine, *count)?);
+        }
     }
     println!("prompt      {:8.1} tokens/s", median(prompts));
-    println!("generation  {:8.1} tokens/s", median(generations));
+    for (count, speeds) in TOGETHER.iter().zip(generations) {
+        println!("{count} at once   {:8.1} tokens/s in all", median(speeds));
+    }
     println!("threads     {:6}", engine.info().threads);
     Ok(())
 }
 
-fn run(
-    engine: &mut Engine,
-    text: &str,
-    max_tokens: usize,
-) -> Result<skep_engine::Generation, skep_engine::EngineError> {
-    let request = Request {
+/// Generates so many texts at once; returns how many tokens a second they get in all.
+fn together(engine: &mut Engine, count: usize) -> Result<f64, EngineError> {
+    for _ in 0..count {
+        engine.begin(&request("Once upon a time, there was", GENERATED_TOKENS))?;
+    }
+    // Their prompts, and the first tokens.
+    engine.advance(&mut |_, _| ControlFlow::Continue(()))?;
+    let (started, mut tokens) = (Instant::now(), 0);
+    while engine.is_busy() {
+        for (_, done) in engine.advance(&mut |_, _| ControlFlow::Continue(()))? {
+            tokens += done.usage.completion_tokens - 1;
+        }
+    }
+    Ok(tokens as f64 / started.elapsed().as_secs_f64())
+}
+
+fn request(text: &str, max_tokens: usize) -> Request {
+    Request {
         max_tokens: Some(max_tokens),
         sampling: Sampling::greedy(),
         ..Request::new(Prompt::Text(text.into()))
-    };
-    engine.generate(&request, &mut |_| ControlFlow::Continue(()))
+    }
 }
 
 fn median(mut numbers: Vec<f64>) -> f64 {

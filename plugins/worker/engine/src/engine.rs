@@ -1,4 +1,4 @@
-//! One model, and the texts that it generates.
+//! One model, and the texts that it generates, several at a time.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -7,12 +7,11 @@ use std::time::Instant;
 use candle_core::utils::barrier_pool;
 
 use crate::chat::ChatTemplate;
-use crate::decoder::{Config, Decoder};
+use crate::decoder::{Chunk, Config, Decoder};
 use crate::gguf::Gguf;
-use crate::sampler::Sampler;
-use crate::text::TextStream;
+use crate::sequence::{Sequence, SequenceId, Writer};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
-use crate::{EngineError, FinishReason, Generation, Prompt, Request, Step, Timings, Usage};
+use crate::{EngineError, FinishReason, Generation, Prompt, Request, Step};
 
 /// The context that suits most uses: room for a long conversation, at a bounded cost in memory.
 pub const DEFAULT_CONTEXT: usize = 4096;
@@ -21,15 +20,26 @@ pub const DEFAULT_CONTEXT: usize = 4096;
 /// cancellation is heard soon.
 const BATCH: usize = 64;
 
+/// The same while other texts are written, which wait for it between two tokens.
+const SHARED_BATCH: usize = 16;
+
 /// A loaded model.
 ///
-/// It generates one text at a time. What it has read stays in its cache, so that a prompt that begins
-/// like the one before, as each turn of a conversation does, costs only its new tokens.
+/// It has as many texts under way at once as it has slots, and computes them together, which takes less
+/// time than one after the other: weights are read once for all. A text doesn't depend on those beside it.
+///
+/// What was read stays in its slot, so that a prompt that begins like an earlier text, as each turn of a
+/// conversation does, costs only its new tokens.
 pub struct Engine {
     info: ModelInfo,
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     decoder: Decoder,
+    /// The texts under way, in the order they came.
+    sequences: Vec<Sequence>,
+    last_id: u64,
+    /// By which text each slot was used last.
+    last_uses: Vec<u64>,
 }
 
 /// What is known of a loaded model.
@@ -48,8 +58,10 @@ pub struct ModelInfo {
     pub vocabulary: usize,
     /// The most tokens that the model was trained to keep apart.
     pub trained_context: usize,
-    /// The most tokens, prompt and answer together, that this engine keeps.
+    /// The most tokens, prompt and answer together, that this engine keeps of a text.
     pub context: usize,
+    /// How many texts may be under way at once.
+    pub slots: usize,
     /// Whether [`Prompt::Messages`] can be answered.
     pub has_chat_template: bool,
     /// Threads that compute: as many as there are cores, unless `CANDLE_NUM_THREADS` said otherwise
@@ -58,17 +70,19 @@ pub struct ModelInfo {
 }
 
 impl Engine {
-    /// Loads a GGUF file into memory. The engine keeps at most `context` tokens, or as many as the
-    /// model was trained for when those are fewer. `progress` is told how many bytes of how many are
-    /// loaded.
+    /// Loads a GGUF file into memory. The engine has `slots` texts under way at once, at least one, and
+    /// keeps at most `context` tokens of each, or as many as the model was trained for when those are
+    /// fewer. `progress` is told how many bytes of how many are loaded.
     ///
     /// # Errors
     /// When the file can't be read, is damaged, or holds a model that the engine can't compute.
     pub fn load(
         path: &Path,
         context: usize,
+        slots: usize,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, EngineError> {
+        let slots = slots.max(1);
         let mut file = Gguf::open(path)?;
         let (bytes, parameters) = (file.bytes(), file.parameters());
         let config = Config::new(&file.metadata)?;
@@ -89,12 +103,23 @@ impl Engine {
             vocabulary: tokenizer.len(),
             trained_context: config.trained_context,
             context: context.min(config.trained_context),
+            slots,
             has_chat_template: template.is_some(),
             threads: barrier_pool().n_workers() + 1,
         };
-        let decoder = Decoder::load(&mut file, config, tokenizer.len(), info.context, progress)?;
+        let decoder =
+            Decoder::load(&mut file, config, tokenizer.len(), info.context, slots, progress)?;
         file.finish()?;
-        Ok(Self { info, tokenizer, template, decoder })
+        let last_uses = vec![0; slots];
+        Ok(Self {
+            info,
+            tokenizer,
+            template,
+            decoder,
+            sequences: Vec::new(),
+            last_id: 0,
+            last_uses,
+        })
     }
 
     /// What is known of the model.
@@ -107,48 +132,166 @@ impl Engine {
         self.tokenizer.encode(text, specials)
     }
 
-    /// Forgets all that was read. Memory is kept for what comes.
+    /// Forgets all that was read for texts that have ended. Memory is kept for what comes.
     pub fn clear_cache(&mut self) {
-        self.decoder.truncate(0);
+        for slot in 0..self.info.slots {
+            if self.is_free(slot) {
+                self.decoder.truncate(slot, 0);
+            }
+        }
     }
 
-    /// Generates a text; blocks until it is done.
+    /// Generates a text; blocks until it is done. Texts that are under way go on meanwhile, untold.
     ///
     /// `on_step` is called after each batch of the prompt and after each token. What it answers is
     /// heeded at once: after [`ControlFlow::Break`] nothing more is computed, and the text so far is
     /// returned as [`FinishReason::Cancelled`].
     ///
     /// # Errors
-    /// When the request can't be answered ([`EngineError::is_request_error`]), before anything is
-    /// computed, or the computation fails.
+    /// Those of [`begin`](Self::begin) and [`advance`](Self::advance).
     pub fn generate(
         &mut self,
         request: &Request,
         on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Generation, EngineError> {
-        let started = Instant::now();
-        if request.stop.iter().any(String::is_empty) {
-            let detail = "has an empty string, which would end every text before it begins".into();
-            return Err(EngineError::InvalidRequest { parameter: "stop", detail });
+        let ours = self.begin(request)?;
+        loop {
+            let ended = self.advance(&mut |id, step| {
+                if id == ours { on_step(step) } else { ControlFlow::Continue(()) }
+            })?;
+            if let Some((_, generation)) = ended.into_iter().find(|(id, _)| *id == ours) {
+                return Ok(generation);
+            }
         }
-        let mut sampler = Sampler::new(request.sampling)?;
+    }
+
+    /// Takes a text under way, if there is a free slot; [`advance`](Self::advance) computes it.
+    ///
+    /// # Errors
+    /// When the request can't be answered ([`EngineError::is_request_error`]), or with
+    /// [`EngineError::Busy`] when all slots are taken.
+    pub fn begin(&mut self, request: &Request) -> Result<SequenceId, EngineError> {
+        let begun = Instant::now();
+        let writer = Writer::new(request)?;
         let prompt = self.encode(&request.prompt)?;
+        let slot = self.slot_for(&prompt).ok_or(EngineError::Busy { slots: self.info.slots })?;
+        // The last token is always read again, since its scores are not kept.
+        let kept = common(self.decoder.tokens(slot), &prompt).min(prompt.len() - 1);
+        self.decoder.truncate(slot, kept);
+        self.last_id += 1;
+        self.last_uses[slot] = self.last_id;
+        let id = SequenceId(self.last_id);
+        self.sequences.push(Sequence::new(id, slot, prompt, kept, writer, begun));
+        Ok(id)
+    }
 
-        let mut usage = Usage { prompt_tokens: prompt.len(), ..Usage::default() };
-        usage.cached_tokens = self.reuse(&prompt);
-        let flow = self.read_prompt(&prompt, on_step)?;
-        let prompt_time = started.elapsed();
+    /// Whether a text is under way.
+    pub fn is_busy(&self) -> bool {
+        !self.sequences.is_empty()
+    }
 
-        let mut text = String::new();
-        let finish_reason = match flow {
-            ControlFlow::Break(()) => FinishReason::Cancelled,
-            ControlFlow::Continue(()) => {
-                self.write(request, &mut sampler, &mut text, &mut usage, on_step)?
+    /// Computes the next token of each text that is under way, or the next part of its prompt; returns
+    /// those that have ended. Blocks for as long as that takes, and returns at once if nothing is under way.
+    ///
+    /// `on_step` is called for each text that has come further. After [`ControlFlow::Break`] that text
+    /// ends as [`FinishReason::Cancelled`].
+    ///
+    /// # Errors
+    /// If the computation fails. Then nothing is under way any more, and nothing is remembered.
+    pub fn advance(
+        &mut self,
+        on_step: &mut dyn FnMut(SequenceId, Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<(SequenceId, Generation)>, EngineError> {
+        let plan = self.plan();
+        if plan.is_empty() {
+            return Ok(Vec::new());
+        }
+        let chunks: Vec<_> = plan
+            .iter()
+            .map(|&(index, (start, end))| {
+                let Sequence { slot, tokens, .. } = &self.sequences[index];
+                Chunk { slot: *slot, tokens: &tokens[start..end], is_scored: end == tokens.len() }
+            })
+            .collect();
+        let scores = match self.decoder.read(&chunks) {
+            Ok(scores) => scores,
+            Err(error) => {
+                self.sequences.clear();
+                self.clear_cache();
+                return Err(error);
             }
         };
-        let generation = started.elapsed().saturating_sub(prompt_time);
-        let timings = Timings { prompt: prompt_time, generation };
-        Ok(Generation { text, finish_reason, usage, timings })
+        let mut scores = scores.chunks_exact(self.info.vocabulary);
+        let mut endings = Vec::new();
+        for (index, (_, end)) in plan {
+            let sequence = &mut self.sequences[index];
+            let id = sequence.id;
+            let tell = &mut |step: Step<'_>| on_step(id, step);
+            let is_scored = end == sequence.tokens.len();
+            let mut flow = ControlFlow::Continue(());
+            if !sequence.is_writing() {
+                flow = sequence.has_read(end, tell);
+            }
+            if is_scored
+                && let Some(scores) = scores.next()
+                && flow.is_continue()
+            {
+                flow = sequence.draw(scores, &self.tokenizer, self.info.context, tell);
+            }
+            if let ControlFlow::Break(reason) = flow {
+                endings.push((index, reason));
+            }
+        }
+        let mut ended = Vec::new();
+        for (index, reason) in endings.into_iter().rev() {
+            let sequence = self.sequences.remove(index);
+            let id = sequence.id;
+            ended.push((id, sequence.end(reason, &mut |step| on_step(id, step))));
+        }
+        Ok(ended)
+    }
+
+    /// Ends a text early. Returns what it is so far; `None` if it isn't under way.
+    pub fn cancel(&mut self, id: SequenceId) -> Option<Generation> {
+        let index = self.sequences.iter().position(|sequence| sequence.id == id)?;
+        let sequence = self.sequences.remove(index);
+        Some(sequence.end(FinishReason::Cancelled, &mut |_| ControlFlow::Continue(())))
+    }
+
+    /// What is computed next: which tokens of which texts. Each that is written gets its token; prompts
+    /// get what room is left, the oldest first.
+    fn plan(&self) -> Vec<(usize, (usize, usize))> {
+        let is_shared = self.sequences.iter().any(Sequence::is_writing);
+        let mut room = if is_shared { SHARED_BATCH } else { BATCH };
+        let mut plan = Vec::new();
+        for (index, sequence) in self.sequences.iter().enumerate() {
+            let (start, all) = (self.decoder.tokens(sequence.slot).len(), sequence.tokens.len());
+            let count = if sequence.is_writing() { all - start } else { room.min(all - start) };
+            if !sequence.is_writing() {
+                room -= count;
+            }
+            if count > 0 {
+                plan.push((index, (start, start + count)));
+            }
+        }
+        plan
+    }
+
+    /// The free slot that remembers the most of the prompt, if at least half of what it remembers goes on
+    /// there; else the one that was used the longest ago.
+    fn slot_for(&self, prompt: &[u32]) -> Option<usize> {
+        let free = || (0..self.info.slots).filter(|slot| self.is_free(*slot));
+        let goes_on = free().filter_map(|slot| {
+            let tokens = self.decoder.tokens(slot);
+            let common = common(tokens, prompt);
+            (common > 0 && 2 * common >= tokens.len()).then_some((common, slot))
+        });
+        let goes_on = goes_on.max().map(|(_, slot)| slot);
+        goes_on.or_else(|| free().min_by_key(|slot| self.last_uses[*slot]))
+    }
+
+    fn is_free(&self, slot: usize) -> bool {
+        self.sequences.iter().all(|sequence| sequence.slot != slot)
     }
 
     /// The prompt's tokens, of which there is at least one and the context has room for all.
@@ -168,71 +311,9 @@ impl Engine {
             _ => Ok(tokens),
         }
     }
+}
 
-    /// Keeps what the cache has in common with the prompt; returns how many tokens that is. The last
-    /// token is always read again, since its scores are not kept.
-    fn reuse(&mut self, prompt: &[u32]) -> usize {
-        let common = self.decoder.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        let kept = common.min(prompt.len() - 1);
-        self.decoder.truncate(kept);
-        kept
-    }
-
-    fn read_prompt(
-        &mut self,
-        prompt: &[u32],
-        on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, EngineError> {
-        let mut done = self.decoder.tokens().len();
-        for batch in prompt[done..].chunks(BATCH) {
-            self.decoder.read(batch)?;
-            done += batch.len();
-            if on_step(Step::Prompt { done, total: prompt.len() }).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn write(
-        &mut self,
-        request: &Request,
-        sampler: &mut Sampler,
-        text: &mut String,
-        usage: &mut Usage,
-        on_step: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-    ) -> Result<FinishReason, EngineError> {
-        let most = request.max_tokens.unwrap_or(usize::MAX);
-        let mut stream = TextStream::new(&request.stop);
-        let reason = loop {
-            if usage.completion_tokens == most {
-                break FinishReason::Length;
-            }
-            let token = sampler.sample(self.decoder.scores()?);
-            usage.completion_tokens += 1;
-            if self.tokenizer.is_end(token) {
-                break FinishReason::Stop;
-            }
-            let (piece, stopped) = stream.push(&self.tokenizer.decode(token));
-            text.push_str(&piece);
-            let flow = on_step(Step::Token { text: &piece });
-            if stopped {
-                break FinishReason::Stop;
-            }
-            if flow.is_break() {
-                return Ok(FinishReason::Cancelled);
-            }
-            if self.decoder.tokens().len() == self.info.context {
-                break FinishReason::Length;
-            }
-            self.decoder.read(&[token])?;
-        };
-        let held = stream.finish();
-        if !held.is_empty() {
-            text.push_str(&held);
-            // The text is complete: there is nothing left to break off.
-            let _ = on_step(Step::Token { text: &held });
-        }
-        Ok(reason)
-    }
+/// How many tokens two texts begin with alike.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -93,6 +93,13 @@ pub enum EngineError {
         detail: String,
     },
 
+    /// As many texts are under way as there are slots.
+    #[error("all {slots} slots are taken; wait until one is free")]
+    Busy {
+        /// How many there are.
+        slots: usize,
+    },
+
     /// The program was built for a newer processor than this one.
     #[error(
         "this build needs a processor with {missing} (x86-64-v3), and this one has none; \
@@ -119,6 +126,7 @@ impl EngineError {
                 | Self::EmptyPrompt
                 | Self::PromptTooLong { .. }
                 | Self::InvalidRequest { .. }
+                | Self::Busy { .. }
         )
     }
 }

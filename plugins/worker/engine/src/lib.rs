@@ -6,7 +6,7 @@
 //! use skep_engine::{DEFAULT_CONTEXT, Engine, Message, Prompt, Request, Step};
 //!
 //! let path = Path::new("model.gguf");
-//! let mut engine = Engine::load(path, DEFAULT_CONTEXT, &mut |done, total| {
+//! let mut engine = Engine::load(path, DEFAULT_CONTEXT, 1, &mut |done, total| {
 //!     eprint!("\r{} of {} MB", done >> 20, total >> 20);
 //! })?;
 //! let question = Message { role: "user".into(), content: "Why do bees dance?".into() };
@@ -28,7 +28,8 @@
 //!
 //! # The parts
 //!
-//! - `engine`: loading, the cache between requests, the loop from token to token
+//! - `engine`: loading, and what is computed next, for which of the texts
+//! - `sequence`: a text under way
 //! - `gguf`: the file format
 //! - `tokenizer`: text to tokens and back, to the id as llama.cpp does it
 //! - `chat`: the model's template for conversations
@@ -37,8 +38,8 @@
 //! - `text`: from bytes to whole characters, and where a stop string ends them
 //! - `cpu`: whether this build and this processor fit
 //!
-//! What is deliberately absent: async (a generation is a loop on a thread of yours), accelerators,
-//! and more than one sequence at a time. `unsafe` is denied.
+//! What is deliberately absent: async (a generation is a loop on a thread of yours) and accelerators.
+//! `unsafe` is denied.
 //!
 //! # Speed
 //!
@@ -56,6 +57,7 @@ mod error;
 mod gguf;
 mod request;
 mod sampler;
+mod sequence;
 mod text;
 mod tokenizer;
 
@@ -65,4 +67,5 @@ pub use error::EngineError;
 pub use request::{
     FinishReason, Generation, Message, Prompt, Request, Sampling, Step, Timings, Usage,
 };
+pub use sequence::SequenceId;
 pub use tokenizer::SpecialTokens;

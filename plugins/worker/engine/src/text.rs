@@ -5,15 +5,15 @@ use std::mem;
 /// Holds back what is not decided yet: bytes that begin a character, and text that may begin a stop
 /// string.
 #[derive(Debug)]
-pub(crate) struct TextStream<'a> {
-    stops: &'a [String],
+pub(crate) struct TextStream {
+    stops: Vec<String>,
     bytes: Vec<u8>,
     held: String,
 }
 
-impl<'a> TextStream<'a> {
+impl TextStream {
     /// A stream that ends before the first of `stops`, none of which is empty.
-    pub(crate) fn new(stops: &'a [String]) -> Self {
+    pub(crate) fn new(stops: Vec<String>) -> Self {
         Self { stops, bytes: Vec::new(), held: String::new() }
     }
 
@@ -75,8 +75,8 @@ mod tests {
     use super::*;
 
     fn stream(stops: &[&str], pieces: &[&[u8]]) -> (Vec<String>, bool, String) {
-        let stops: Vec<String> = stops.iter().map(ToString::to_string).collect();
-        let mut stream = TextStream::new(&stops);
+        let stops = stops.iter().map(ToString::to_string).collect();
+        let mut stream = TextStream::new(stops);
         let mut shown = Vec::new();
         for piece in pieces {
             let (text, stopped) = stream.push(piece);

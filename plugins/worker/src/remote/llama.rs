@@ -29,7 +29,6 @@ impl Llama {
         program: &OsStr,
         arguments: &[OsString],
         load: &Load,
-        slots: usize,
     ) -> Result<Self, Problem> {
         let failed = |detail: String| {
             OperationError::new("llama-server-failed", detail).with_status(502).into_problem()
@@ -39,10 +38,11 @@ impl Llama {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let port = port.map_err(|error| failed(format!("there's no free port: {error}")))?.port();
         // Each slot has as much context as a worker is to have.
-        let context = load.context.saturating_mul(slots);
+        let Load { path, context, slots } = load;
+        let context = context.saturating_mul(*slots);
         let mut command = Command::new(program);
         command
-            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--model", &load.path])
+            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--model", path])
             .args(["--ctx-size", &context.to_string(), "--parallel", &slots.to_string()])
             .args(arguments)
             .stdin(Stdio::null())

@@ -11,7 +11,7 @@ fn long_answer() -> serde_json::Value {
 
 #[tokio::test]
 async fn a_worker_killed_in_mid_answer_fails_its_job_and_is_there_again_for_those_that_wait() {
-    let server = Server::real().await;
+    let server = Server::real_with(json!({ "slots": 1 })).await;
     let mut job = server.job("infer", long_answer()).await;
     job.output().await;
     let short = json!({ "model": "smollm2", "prompt": "Once upon a time", "max_tokens": 3 });
@@ -107,7 +107,7 @@ async fn a_model_whose_workers_crash_again_and_again_gets_none_for_a_while() {
 
 #[tokio::test]
 async fn a_deleted_worker_fails_its_jobs_also_those_that_wait() {
-    let server = Server::real().await;
+    let server = Server::real_with(json!({ "slots": 1 })).await;
     let mut job = server.job("infer", long_answer()).await;
     job.output().await;
     let waits = server.job("infer", long_answer()).await;

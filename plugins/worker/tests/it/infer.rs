@@ -67,7 +67,7 @@ async fn jobs_that_come_at_once_start_one_worker_and_are_all_answered() {
 
 #[tokio::test]
 async fn a_cancelled_answer_frees_the_worker_for_the_next() {
-    let server = Server::real().await;
+    let server = Server::real_with(json!({ "slots": 1 })).await;
     let mut job = server.job("infer", story(1500)).await;
     job.output().await;
     server.router.cancel_job(job.id).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_cancelled_answer_frees_the_worker_for_the_next() {
 
 #[tokio::test]
 async fn a_job_can_be_cancelled_while_it_waits_for_the_worker() {
-    let server = Server::real().await;
+    let server = Server::real_with(json!({ "slots": 1 })).await;
     let mut first = server.job("infer", story(1500)).await;
     first.output().await;
     let second = server.job("infer", story(2)).await;
@@ -95,6 +95,37 @@ async fn a_job_can_be_cancelled_while_it_waits_for_the_worker() {
     first.output().await;
     server.router.cancel_job(first.id).await.unwrap();
     assert_eq!(server.end(&first).await.state.as_str(), "cancelled");
+}
+
+#[tokio::test]
+async fn a_worker_works_for_as_many_jobs_at_once_as_it_has_slots() {
+    let server = Server::real_with(json!({ "slots": 2 })).await;
+    let worker = server.call("worker_spawn", json!({ "model": "smollm2" })).await.unwrap();
+    assert_eq!(worker["slots"], 2);
+    two_at_once(&server).await;
+}
+
+/// Sees that a worker with two slots works for two jobs at once, and for the third when one of these has
+/// ended.
+pub(crate) async fn two_at_once(server: &Server) {
+    let mut jobs = [server.job("infer", story(1500)).await, server.job("infer", story(1500)).await];
+    // Both get tokens though neither has ended.
+    for job in &mut jobs {
+        job.output().await;
+    }
+    let mut third = server.job("infer", story(2)).await;
+    let waits = |kind: &EventKind| match kind {
+        EventKind::Progress(told) => told.unit == "jobs before this one" && told.total == Some(1),
+        _ => false,
+    };
+    third.until("its place", waits).await;
+    let [first, second] = &jobs;
+    server.router.cancel_job(first.id).await.unwrap();
+    assert_eq!(server.end(first).await.state.as_str(), "cancelled");
+    third.rest().await;
+    assert!(!server.router.job(second.id).await.unwrap().state.is_end());
+    server.router.cancel_job(second.id).await.unwrap();
+    assert_eq!(server.end(second).await.state.as_str(), "cancelled");
 }
 
 #[tokio::test]

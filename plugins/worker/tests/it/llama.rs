@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use skep::job::EventKind;
 use tempfile::TempDir;
 
+use crate::infer::two_at_once;
 use crate::support::{PATIENCE, Server, WORKER, eventually, kill, runs, smollm2};
 
 /// A program that is llama.cpp's server, in a directory of its own.
@@ -29,8 +30,12 @@ fn llama_server() -> (TempDir, PathBuf) {
 
 async fn server(slots: usize) -> (Server, TempDir) {
     let (directory, program) = llama_server();
-    let llama = json!({ "program": program, "slots": slots });
-    let worker = json!({ "command": [WORKER], "llama_server": llama, "unresponsive_after": "3s" });
+    let worker = json!({
+        "command": [WORKER],
+        "slots": slots,
+        "llama_server": { "program": program },
+        "unresponsive_after": "3s",
+    });
     let server = Server::configured(worker).await;
     server.import(&smollm2(), "smollm2").await;
     (server, directory)
@@ -92,28 +97,7 @@ async fn a_question_is_answered_token_by_token() {
 async fn it_works_for_as_many_jobs_at_once_as_it_has_slots() {
     let (server, _directory) = server(2).await;
     server.call("worker_spawn", spawn()).await.unwrap();
-    let mut jobs = Vec::new();
-    for _ in 0..2 {
-        jobs.push(server.job("infer", story(1500)).await);
-    }
-    // Both get tokens though neither has ended.
-    for job in &mut jobs {
-        job.output().await;
-    }
-    let mut third = server.job("infer", story(2)).await;
-    let waits = |kind: &EventKind| match kind {
-        EventKind::Progress(told) => told.unit == "jobs before this one" && told.total == Some(1),
-        _ => false,
-    };
-    third.until("its place", waits).await;
-    for job in &jobs {
-        server.router.cancel_job(job.id).await.unwrap();
-        assert_eq!(server.end(job).await.state.as_str(), "cancelled");
-    }
-    // It would take a minute if those went on.
-    let begun = Instant::now();
-    third.rest().await;
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    two_at_once(&server).await;
 }
 
 #[tokio::test]

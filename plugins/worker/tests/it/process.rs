@@ -35,7 +35,7 @@ impl Process {
     }
 
     fn load(&mut self) {
-        self.say(&json!({ "id": 1, "load": { "path": smollm2(), "context": 2048 } }));
+        self.say(&json!({ "id": 1, "load": { "path": smollm2(), "context": 2048, "slots": 2 } }));
     }
 
     fn infer(&mut self, id: u64, max_tokens: u64) {
@@ -116,6 +116,16 @@ fn a_cancelled_request_ends_within_a_token_and_the_next_is_answered() {
     process.infer(3, 2);
     let result = process.until(3, "result");
     assert_eq!(result["usage"]["completion_tokens"], 2);
+}
+
+#[test]
+fn a_ping_is_answered_while_it_computes() {
+    let mut process = Process::loaded();
+    process.infer(2, 2000);
+    process.until(2, "emit");
+    process.say(&json!({ "id": 3, "ping": true }));
+    process.until(3, "result");
+    process.until(2, "emit");
 }
 
 #[test]

@@ -20,33 +20,39 @@ pub(super) struct Attention {
     pub(super) window: Option<usize>,
 }
 
+/// What a token may look at: so many of the first tokens of its text, itself included.
+#[derive(Clone, Copy)]
+pub(super) struct Visible<'a> {
+    pub(super) cache: &'a LayerCache,
+    pub(super) tokens: usize,
+}
+
 impl Attention {
-    /// For each head of each query, the sum of the values weighted by how well their keys fit. The
-    /// queries are those of the latest tokens in the cache.
-    pub(super) fn apply(&self, queries: &[f32], cache: &LayerCache, sums: &mut Vec<f32>) {
+    /// For each head of each query, the sum of the values weighted by how well their keys fit. There is
+    /// one of `visible` for each row of queries.
+    pub(super) fn apply(&self, queries: &[f32], visible: &[Visible<'_>], sums: &mut Vec<f32>) {
         sums.resize(queries.len(), 0.0);
-        let rows = queries.len() / (self.heads * self.head_size);
-        let tokens = cache.head(0).keys.len() / self.head_size;
-        let queries_per_head = self.heads / cache.heads();
+        let most = visible.iter().map(|visible| visible.tokens).max().unwrap_or_default();
+        let all: usize = visible.iter().map(|visible| visible.tokens).sum();
 
         // Each part is written by one thread; the locks tell the compiler so, and are never
         // waited for.
         let parts: Vec<_> = sums.chunks_exact_mut(self.head_size).map(Mutex::new).collect();
         let work = |range: Range<usize>| {
-            let mut weights = Vec::with_capacity(tokens);
+            let mut weights = Vec::with_capacity(most);
             for index in range {
                 let (row, head) = (index / self.heads, index % self.heads);
-                let end = tokens - rows + row + 1;
+                let Visible { cache, tokens: end } = visible[row];
                 let start = self.window.map_or(0, |window| end.saturating_sub(window));
-                let visible = start * self.head_size..end * self.head_size;
-                let memory = cache.head(head / queries_per_head);
+                let span = start * self.head_size..end * self.head_size;
+                let memory = cache.head(head * cache.heads() / self.heads);
                 let query = &queries[index * self.head_size..][..self.head_size];
                 let mut sum = parts[index].lock().unwrap_or_else(PoisonError::into_inner);
-                let (keys, values) = (&memory.keys[visible.clone()], &memory.values[visible]);
+                let (keys, values) = (&memory.keys[span.clone()], &memory.values[span]);
                 self.attend(query, keys, values, &mut weights, &mut sum);
             }
         };
-        if queries.len() * tokens < WORTH_SHARING {
+        if all * self.heads * self.head_size < WORTH_SHARING {
             work(0..parts.len());
         } else {
             barrier_pool().execute_chunked(parts.len(), work);

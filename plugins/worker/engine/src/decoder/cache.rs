@@ -1,6 +1,6 @@
-//! What the network remembers of the text: the keys and values of each token.
+//! What the network remembers of a text: the keys and values of each token.
 
-/// The tokens read so far, with their keys and values in each layer.
+/// The tokens of one text that were read so far, with their keys and values in each layer.
 ///
 /// Memory grows with the text, up to the limit, and is kept when tokens are forgotten.
 pub(super) struct Cache {
@@ -37,8 +37,12 @@ impl Cache {
         &self.tokens
     }
 
-    pub(super) fn layers_mut(&mut self) -> impl Iterator<Item = &mut LayerCache> {
-        self.layers.iter_mut()
+    pub(super) fn layer(&self, index: usize) -> &LayerCache {
+        &self.layers[index]
+    }
+
+    pub(super) fn layer_mut(&mut self, index: usize) -> &mut LayerCache {
+        &mut self.layers[index]
     }
 
     /// Remembers tokens whose keys and values each layer has pushed.
@@ -95,7 +99,7 @@ mod tests {
 
     fn pushed(cache: &mut Cache, token: u32, number: f32) {
         let row = [number, number, -number, -number];
-        for layer in cache.layers_mut() {
+        for layer in &mut cache.layers {
             layer.push(&row, &row, 2);
         }
         cache.push(&[token]);
@@ -106,7 +110,7 @@ mod tests {
         let mut cache = Cache::new(1, 2, 2, 8);
         pushed(&mut cache, 7, 1.0);
         pushed(&mut cache, 8, 2.0);
-        let layer = cache.layers_mut().next().unwrap();
+        let layer = cache.layer(0);
         assert_eq!(layer.head(0).keys, [1.0, 1.0, 2.0, 2.0]);
         assert_eq!(layer.head(1).values, [-1.0, -1.0, -2.0, -2.0]);
     }
@@ -118,13 +122,13 @@ mod tests {
         pushed(&mut cache, 8, 2.0);
         cache.truncate(1);
         assert_eq!(cache.tokens(), [7]);
-        assert!(cache.layers_mut().all(|layer| layer.head(1).keys == [-1.0, -1.0]));
+        assert!(cache.layers.iter().all(|layer| layer.head(1).keys == [-1.0, -1.0]));
     }
 
     #[test]
     fn memory_stays_within_the_limit() {
         let mut cache = Cache::new(1, 2, 2, 100);
         (0..100).for_each(|token| pushed(&mut cache, token, 1.0));
-        assert_eq!(cache.layers_mut().next().unwrap().head(0).keys.capacity(), 200);
+        assert_eq!(cache.layer(0).head(0).keys.capacity(), 200);
     }
 }

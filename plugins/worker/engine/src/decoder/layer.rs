@@ -1,7 +1,8 @@
 //! One layer: attention, then the feed-forward part, each added to what came in.
 
-use super::attention::Attention;
-use super::cache::LayerCache;
+use super::Chunk;
+use super::attention::{Attention, Visible};
+use super::cache::Cache;
 use super::config::Config;
 use super::linear::{Linear, multiply};
 use super::math::{add, rms_norm};
@@ -11,6 +12,7 @@ use crate::gguf::Gguf;
 
 /// The weights of a layer.
 pub(super) struct Layer {
+    index: usize,
     attention: Attention,
     attention_norm: Vec<f32>,
     query: Linear,
@@ -80,6 +82,7 @@ impl Layer {
             None
         };
         Ok(Self {
+            index,
             attention: Attention {
                 heads,
                 head_size,
@@ -104,16 +107,17 @@ impl Layer {
         self.attention.window.is_some()
     }
 
-    /// Takes a batch of rows through the layer, and remembers their keys and values.
+    /// Takes the rows of all chunks through the layer, and remembers their keys and values.
     pub(super) fn apply(
         &self,
         config: &Config,
         angles: &Angles,
-        cache: &mut LayerCache,
+        chunks: &[Chunk<'_>],
+        caches: &mut [Cache],
         rows: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), EngineError> {
-        self.attend(config, angles, cache, rows, scratch)?;
+        self.attend(config, angles, chunks, caches, rows, scratch)?;
         self.feed_forward(config, rows, scratch)
     }
 
@@ -121,7 +125,8 @@ impl Layer {
         &self,
         config: &Config,
         angles: &Angles,
-        cache: &mut LayerCache,
+        chunks: &[Chunk<'_>],
+        caches: &mut [Cache],
         rows: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), EngineError> {
@@ -137,14 +142,42 @@ impl Layer {
         }
         angles.apply(queries, heads * head_size, head_size);
         angles.apply(keys, kv_heads * head_size, head_size);
-        cache.push(keys, values, head_size);
-        self.attention.apply(queries, cache, attended);
+        let visible = self.remember(chunks, caches, keys, values, head_size);
+        self.attention.apply(queries, &visible, attended);
         multiply(attended, [(&self.output, added)])?;
         if let Some(norms) = &self.more_norms {
             rms_norm(added, &norms.attention_output, norm_epsilon);
         }
         add(rows, added);
         Ok(())
+    }
+
+    /// Gives each text the keys and values of its rows; returns what each row may look at.
+    fn remember<'a>(
+        &self,
+        chunks: &[Chunk<'_>],
+        caches: &'a mut [Cache],
+        keys: &[f32],
+        values: &[f32],
+        head_size: usize,
+    ) -> Vec<Visible<'a>> {
+        let rows: usize = chunks.iter().map(|chunk| chunk.tokens.len()).sum();
+        let width = keys.len() / rows;
+        let mut start = 0;
+        for Chunk { slot, tokens, .. } in chunks {
+            let part = start * width..(start + tokens.len()) * width;
+            let cache = caches[*slot].layer_mut(self.index);
+            cache.push(&keys[part.clone()], &values[part], head_size);
+            start += tokens.len();
+        }
+        let caches = &*caches;
+        let visible = chunks.iter().flat_map(|Chunk { slot, tokens, .. }| {
+            let cache = &caches[*slot];
+            let before = cache.tokens().len();
+            let look = move |row| Visible { cache: cache.layer(self.index), tokens: before + row };
+            (1..=tokens.len()).map(look)
+        });
+        visible.collect()
     }
 
     fn feed_forward(

@@ -1,8 +1,6 @@
 //! Rotary positions: queries and keys are turned by angles that grow with their place in the text.
 #![allow(clippy::cast_precision_loss, reason = "positions are far below 2^52")]
 
-use std::ops::Range;
-
 /// Which values of a head are turned together.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pairs {
@@ -37,7 +35,7 @@ impl Rope {
     }
 
     /// The angles at some positions.
-    pub(super) fn angles(&self, positions: Range<usize>) -> Angles {
+    pub(super) fn angles(&self, positions: impl Iterator<Item = usize>) -> Angles {
         let turn = |position: usize| {
             self.speeds.iter().map(move |speed| {
                 let (sine, cosine) = (position as f64 * speed).sin_cos();

@@ -34,7 +34,7 @@ fn written(folder: &TempDir, bytes: &[u8]) -> PathBuf {
 }
 
 fn refused(path: &Path) -> EngineError {
-    Engine::load(path, DEFAULT_CONTEXT, &mut |_, _| {}).err().expect("the file is refused")
+    Engine::load(path, DEFAULT_CONTEXT, 1, &mut |_, _| {}).err().expect("the file is refused")
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_header_with_a_wrong_byte_is_never_a_panic() {
 #[test]
 fn progress_ends_with_all_bytes() {
     let (mut last, mut total, mut calls) = (0, 0, 0);
-    let engine = Engine::load(&model::path(GEMMA3), DEFAULT_CONTEXT, &mut |done, all| {
+    let engine = Engine::load(&model::path(GEMMA3), DEFAULT_CONTEXT, 1, &mut |done, all| {
         assert!(done >= last && done <= all);
         (last, total, calls) = (done, all, calls + 1);
     });

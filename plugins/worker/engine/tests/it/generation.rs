@@ -140,7 +140,7 @@ fn a_seed_gives_the_same_text_again() {
 
 #[test]
 fn a_prompt_longer_than_the_context_is_refused_with_both_numbers() {
-    let mut engine = Engine::load(&model::path(SMOLLM2), 16, &mut |_, _| {}).unwrap();
+    let mut engine = Engine::load(&model::path(SMOLLM2), 16, 1, &mut |_, _| {}).unwrap();
     let text = "bee ".repeat(40);
     let count = engine.tokenize(&text, SpecialTokens::Parse).len();
     let error = engine.generate(&greedy(&text, 1), &mut |_| ControlFlow::Continue(())).unwrap_err();
@@ -151,7 +151,7 @@ fn a_prompt_longer_than_the_context_is_refused_with_both_numbers() {
 
 #[test]
 fn a_full_context_ends_the_text() {
-    let mut engine = Engine::load(&model::path(SMOLLM2), 16, &mut |_, _| {}).unwrap();
+    let mut engine = Engine::load(&model::path(SMOLLM2), 16, 1, &mut |_, _| {}).unwrap();
     let request = Request { max_tokens: None, ..greedy("Once upon a time, there was", 0) };
     let done = generate(&mut engine, &request);
     assert_eq!(done.finish_reason, FinishReason::Length);

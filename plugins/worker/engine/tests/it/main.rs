@@ -4,3 +4,4 @@ mod file;
 mod generation;
 mod model;
 mod reference;
+mod together;

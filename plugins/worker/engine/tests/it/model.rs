@@ -22,7 +22,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
 }
 
 pub(crate) fn load(name: &str) -> Engine {
-    Engine::load(&path(name), DEFAULT_CONTEXT, &mut |_, _| {}).unwrap()
+    Engine::load(&path(name), DEFAULT_CONTEXT, 1, &mut |_, _| {}).unwrap()
 }
 
 /// A request for some tokens after a raw prompt, always the likeliest.
