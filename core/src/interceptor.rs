@@ -75,6 +75,15 @@ pub trait Interceptor: Send + Sync + 'static {
         Ok(())
     }
 
+    /// A job was running when its server died, and ends now without another attempt: its client is gone,
+    /// it was cancelled, or it may not run again. What it has kept is still there
+    /// ([`JobContext::restored`]), for who has set something going elsewhere that is to end, too.
+    ///
+    /// [`after`](Self::after) comes next; the job waits for all interceptors, 10 s at most.
+    async fn cut_off(&self, job: &JobContext) {
+        let _ = job;
+    }
+
     /// A job has ended: the store has that, and the job's readers haven't been told yet. Called once
     /// for each job that ends in this process, however it ended.
     ///

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{error, warn};
 
@@ -83,6 +84,14 @@ impl Job {
             Exit::Left => self.leave(),
         }
         router.forget(self.id);
+    }
+
+    /// The job's last attempt, which its server's death has ended.
+    pub(crate) fn cut_off(self: &Arc<Self>, router: &Router) -> JobContext {
+        let (cancel, number) = (CancellationToken::new(), self.look(|record| record.attempt));
+        let attempt = Attempt::new(number, cancel, None);
+        attempt.stop();
+        JobContext::new(self.clone(), router.clone(), Arc::new(attempt))
     }
 
     /// Ends a job that isn't to run, unless it's cancelled before that.

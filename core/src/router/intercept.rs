@@ -9,7 +9,7 @@ use tracing::error;
 
 use crate::error::Result;
 use crate::interceptor::{Execution, Interceptor};
-use crate::job::{JobRecord, JobRequest};
+use crate::job::{JobContext, JobId, JobRecord, JobRequest};
 use crate::operation::OperationSpec;
 use crate::problem::{Code, Problem};
 use crate::registry::Operation;
@@ -37,16 +37,20 @@ impl Router {
         Ok(())
     }
 
+    /// Tells every interceptor of a job that was running when its server died and ends now, within 10 s in
+    /// all.
+    pub(super) async fn tell_of_cut_off(&self, job: &JobContext) {
+        let late = Instant::now() + PLUGIN_PATIENCE;
+        for (plugin, interceptor) in self.interceptors(&job.job.operation.spec).rev() {
+            tell(plugin, job.id(), late, interceptor.cut_off(job)).await;
+        }
+    }
+
     /// Tells every interceptor that a job has ended, the last one first, within 10 s in all.
     pub(crate) async fn tell_interceptors(&self, operation: &Operation, job: &JobRecord) {
         let late = Instant::now() + PLUGIN_PATIENCE;
         for (plugin, interceptor) in self.interceptors(&operation.spec).rev() {
-            let told = AssertUnwindSafe(interceptor.after(job)).catch_unwind();
-            match timeout_at(late, told).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => error!(job = %job.id, "the interceptor of `{plugin}` panicked"),
-                Err(_) => error!(job = %job.id, "the interceptor of `{plugin}` took too long"),
-            }
+            tell(plugin, job.id, late, interceptor.after(job)).await;
         }
     }
 
@@ -76,6 +80,15 @@ impl Execution {
             interceptor.before(&mut self).await?;
         }
         Ok(self)
+    }
+}
+
+/// Tells an interceptor something of a job. Whatever it does, the job goes on.
+async fn tell(plugin: &str, job: JobId, late: Instant, told: impl Future<Output = ()>) {
+    match timeout_at(late, AssertUnwindSafe(told).catch_unwind()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => error!(%job, "the interceptor of `{plugin}` panicked"),
+        Err(_) => error!(%job, "the interceptor of `{plugin}` took too long"),
     }
 }
 

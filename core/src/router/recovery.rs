@@ -83,7 +83,12 @@ impl Router {
         self.lock().jobs.insert(job.id, job.clone());
         let router = self.clone();
         if let Some(state) = end {
-            self.inner.unfinished.spawn(job.end_at_once(router, state));
+            self.inner.unfinished.spawn(async move {
+                if ran {
+                    router.tell_of_cut_off(&job.cut_off(&router)).await;
+                }
+                job.end_at_once(router, state).await;
+            });
             return Fate::Ends;
         }
         let mut ticket = self.readmit(&job);

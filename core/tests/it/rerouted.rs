@@ -25,6 +25,7 @@ async fn hang_alone(key: String) -> Result<u32> {
 /// Do as `how` says, in an attempt that isn't the last.
 #[skep::operation(hidden, idempotent, retry(attempts = 3, backoff = "1ms"))]
 async fn do_instead(key: String, how: String, job: &JobContext) -> Result<u32> {
+    job.checkpoint(&key).await?;
     signal(&format!("{key}/instead")).fire();
     match (how.as_str(), job.attempt()) {
         ("hang", 1) => {
@@ -59,6 +60,12 @@ impl Interceptor for Elsewhere {
         let input = json!({ "key": key, "how": how });
         execution.reroute("do_instead", input)?;
         Ok(())
+    }
+
+    async fn cut_off(&self, job: &JobContext) {
+        if let Ok(Some(key)) = job.restored::<String>().await {
+            signal(&format!("{key}/cut off")).fire();
+        }
     }
 }
 
@@ -100,6 +107,28 @@ async fn after_a_crash_it_goes_on_though_its_own_operation_may_not() {
     let JobState::Succeeded(result) = end(&router, job).await else { panic!("it goes on") };
     assert_eq!(result.get(), "2");
     assert_eq!(&*router.job(job).await.unwrap().operation, "hang_alone");
+}
+
+#[tokio::test]
+async fn one_that_ends_with_its_server_is_told_of_with_what_it_has_kept() {
+    let disk = Disk::new();
+    let [attached, goes_on] = disk
+        .crash_of(linked, async |router| {
+            let mut attached = JobRequest::new("hang_alone", json!({ "key": "attached/hang" }));
+            attached.attached = true;
+            let attached = router.create_job(attached).await.unwrap().id;
+            let goes_on = create(&router, "hang_alone", json!({ "key": "kept/hang" })).await;
+            for key in ["attached", "kept"] {
+                within(signal(&format!("{key}/instead")).reached(1)).await;
+            }
+            [attached, goes_on]
+        })
+        .await;
+    let router = disk.router_of(linked(), |_| {}).await;
+    assert!(matches!(end(&router, attached).await, JobState::Cancelled));
+    assert_eq!(signal("attached/cut off").count(), 1);
+    assert!(matches!(end(&router, goes_on).await, JobState::Succeeded(_)));
+    assert_eq!(signal("kept/cut off").count(), 0);
 }
 
 #[tokio::test]

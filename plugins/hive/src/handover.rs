@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skep::placement::{HIVE_ID, LOCALHOST};
 use skep::prelude::*;
-use skep_relay::{Failure, Handover, Lost, Relay};
+use skep_relay::{Abandoned, Failure, Handover, Lost, Relay};
 
 use crate::hives::Hives;
 use crate::link::Link;
@@ -17,6 +17,13 @@ pub(crate) const RELAY: &str = "hive_relay";
 pub(crate) struct Handed {
     pub(crate) hive_id: String,
     handover: Handover,
+}
+
+impl Handed {
+    /// The job there, when nobody is going to relay it any more; with its input there.
+    pub(crate) fn abandoned(&self, job: &JobContext, operation: &str, input: Value) -> Abandoned {
+        self.handover.abandoned(job, operation, input)
+    }
 }
 
 /// What a hive is to do for a job.

@@ -54,6 +54,19 @@ impl Interceptor for HivePlugin {
         if hive == LOCALHOST { Ok(()) } else { reroute(execution, &hive, is_named) }
     }
 
+    async fn cut_off(&self, job: &JobContext) {
+        // What an operation has kept that was done here is something else.
+        let Ok(Some(Some(handed))) = job.restored::<Option<Handed>>().await else { return };
+        let (Ok(link), Ok(record)) =
+            (self.hives.link(&handed.hive_id), job.router().job(job.id()).await)
+        else {
+            return;
+        };
+        if let Ok(input) = serde_json::from_str(record.input.get()) {
+            link.give_up(handed.abandoned(job, &record.operation, there(input)));
+        }
+    }
+
     async fn after(&self, job: &skep::job::JobRecord) {
         if tells(&job.operation) {
             self.hives.pulse.change();
@@ -116,10 +129,14 @@ fn named<'a>(operation: &OperationSpec, input: &'a Value) -> Option<&'a str> {
 
 /// Has the job done by `hive`.
 fn reroute(execution: &mut Execution, hive: &str, is_named: bool) -> Result<()> {
-    let mut input = execution.input().clone();
-    // There it's to stay.
-    input[HIVE_ID] = LOCALHOST.into();
+    let input = there(execution.input().clone());
     let operation = execution.operation().name.clone();
     let errand = Errand { hive_id: hive.to_owned(), operation, input, may_move: !is_named };
     Ok(execution.reroute(RELAY, serde_json::to_value(errand)?)?)
+}
+
+/// A job's input for the hive that is to do it: there it's to stay.
+fn there(mut input: Value) -> Value {
+    input[HIVE_ID] = LOCALHOST.into();
+    input
 }

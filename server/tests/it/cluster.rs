@@ -254,6 +254,27 @@ async fn a_queen_that_dies_in_mid_answer_goes_on_with_it_and_its_reader_too() {
 }
 
 #[tokio::test]
+async fn generation_ends_when_the_queen_dies_of_whom_a_client_waited_for_it() {
+    let hive = server();
+    let mut queen = queen(&[("gpu", &hive)]).await;
+    import(&queen, json!({ "hive_id": "gpu" })).await;
+    let story = story();
+    let asks = queen.post("/v1/operations/infer", &story);
+    let job = tokio::select! {
+        answer = asks => panic!("a story of {LONG} tokens is told by now: {answer:?}"),
+        job = async {
+            let job = there(&hive, "infer").await;
+            read_outputs(&hive, &job, 2).await;
+            job
+        } => job,
+    };
+    queen.signal("KILL");
+    queen.restart();
+    assert_eq!(hive.ended(&job).await["state"], "cancelled");
+    assert_eq!(jobs(&hive, "infer").await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_hive_that_dies_in_mid_answer_is_named() {
     let mut hive = server();
     let queen = queen(&[("gpu", &hive)]).await;

@@ -67,6 +67,17 @@ impl Handover {
     pub async fn new(job: &JobContext) -> Result<Self> {
         Ok(Self { key: format!("relay-{}-{}", job.id(), job.attempt()), before: told(job).await? })
     }
+
+    /// The job at the other server, when nobody is going to relay it any more.
+    pub fn abandoned(&self, job: &JobContext, operation: &str, input: Value) -> Abandoned {
+        Abandoned {
+            operation: operation.to_owned(),
+            input,
+            key: self.key.clone(),
+            hops: job.hops() + 1,
+            id: None,
+        }
+    }
 }
 
 /// A job that another server does.
@@ -250,13 +261,8 @@ impl Relay<'_> {
     }
 
     fn abandoned(&self, id: Option<JobId>) -> Abandoned {
-        Abandoned {
-            operation: self.operation.to_owned(),
-            input: self.input.clone(),
-            key: self.handover.key.clone(),
-            hops: self.job.hops() + 1,
-            id,
-        }
+        let Self { job, operation, input, handover, .. } = self;
+        Abandoned { id, ..handover.abandoned(job, operation, (*input).clone()) }
     }
 
     /// How many of the server's events an earlier process has relayed.
