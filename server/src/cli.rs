@@ -15,6 +15,7 @@ mod serve;
 mod sse;
 mod status;
 mod store;
+mod suggestions;
 mod up;
 
 use std::ffi::OsString;

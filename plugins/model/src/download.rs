@@ -15,9 +15,10 @@ mod source;
 mod transfer;
 mod web;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::{fs, io};
 
 use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use skep::Problem;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 pub(crate) use self::address::Allowed;
+use self::part::Origin;
 use self::source::Remote;
 pub(crate) use self::source::Source;
 pub(crate) use self::transfer::Limits;
@@ -55,6 +57,22 @@ pub(crate) struct Settings {
     pub(crate) allowed: Allowed,
     pub(crate) hub: Hub,
     pub(crate) limits: Limits,
+}
+
+/// A model that isn't whole yet.
+#[skep::data]
+pub(crate) struct Download {
+    /// What the model will be called.
+    pub(crate) id: String,
+    /// Where it comes from.
+    pub(crate) source: String,
+    /// How much has come, bytes.
+    pub(crate) bytes: u64,
+    /// How much there is; known when the server has told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) total: Option<u64>,
+    /// Whether a job waits for it. If none does, what has come is kept for the next one.
+    pub(crate) is_running: bool,
 }
 
 /// What a client asks for.
@@ -104,6 +122,32 @@ impl Downloads {
                 _ = clock.tick() => told.tell(&status, job).await?,
             }
         }
+    }
+
+    /// The models that aren't whole yet, by their ids. Blocks.
+    pub(crate) fn list(&self) -> io::Result<Vec<Download>> {
+        let mut all = BTreeMap::new();
+        let kept = match fs::read_dir(&self.directory) {
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        for entry in kept.into_iter().flatten() {
+            let entry = entry?;
+            let Ok(id) = entry.file_name().into_string() else { continue };
+            if let Some((Origin { source, total, .. }, bytes)) = part::look(&entry.path()) {
+                all.insert(id.clone(), Download { id, source, bytes, total, is_running: false });
+            }
+        }
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, Running { request, outcome, status }) in &*running {
+            if outcome.upgrade().is_some() {
+                let (id, source) = (id.to_string(), request.source.to_string());
+                let Status { done: bytes, total, .. } = *status.borrow();
+                all.insert(id.clone(), Download { id, source, bytes, total, is_running: true });
+            }
+        }
+        Ok(all.into_values().collect())
     }
 
     /// Drops what has come of a model that isn't there yet; `false` if there's nothing. Blocks.

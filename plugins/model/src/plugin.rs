@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use url::Url;
 
 use crate::catalog::{Catalog, Model};
-use crate::download::{Allowed, Downloads, Hub, Limits, Request, Settings, Source};
+use crate::download::{Allowed, Download, Downloads, Hub, Limits, Request, Settings, Source};
 use crate::id::ModelId;
 use crate::import::import;
 use crate::load::{Loads, unload};
@@ -48,7 +48,7 @@ struct Config {
     max_size: SizeText,
     /// How much of the disk a download leaves free.
     keep_free: SizeText,
-    /// How long a server may say nothing before it's asked again.
+    /// How long a server may send nothing, or less than 1 KiB a second, before it's asked again.
     stall_timeout: DurationText,
     /// How often in a row it's asked again in vain.
     retries: u32,
@@ -166,6 +166,13 @@ impl Models {
             }
             Source::File(path) => self.import(path, id, sha256, job).await,
         }
+    }
+
+    /// List the downloads that go on, and what is kept of those that were broken off, by the models' ids.
+    #[operation(read_only, idempotent, placed)]
+    async fn model_downloads(&self, job: &JobContext) -> Result<Vec<Download>> {
+        let downloads = self.downloads.clone();
+        Ok(job.blocking(move || downloads.list()).await?)
     }
 
     /// Import a GGUF file from the machine's own disk.

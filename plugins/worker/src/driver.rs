@@ -8,6 +8,9 @@ use skep::prelude::*;
 /// The name of the process's variable that says which of NVIDIA's devices it sees.
 const VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
 
+/// The name of the process's variable that has the key of the server that it asks.
+pub(crate) const API_KEY: &str = "SKEP_WORKER_API_KEY";
+
 /// What a worker computes with.
 pub(crate) trait Driver {
     /// What is started, as `skep worker` with these arguments.
@@ -37,6 +40,8 @@ pub(crate) struct Attached<'a> {
     pub(crate) url: &'a str,
     /// What it calls the model.
     pub(crate) model: &'a str,
+    /// The key that it wants.
+    pub(crate) api_key: Option<&'a String>,
 }
 
 /// How llama.cpp's server is started.
@@ -86,6 +91,11 @@ impl Driver for LlamaServer<'_> {
 impl Driver for Attached<'_> {
     fn arguments(&self) -> Result<Vec<OsString>> {
         Ok(vec!["url".into(), self.url.into(), self.model.into()])
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        // Not an argument, which all the machine's users can see.
+        self.api_key.map(|key| (API_KEY, key.clone())).into_iter().collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operations.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ struct Workers {
     context: usize,
     slots: usize,
     llama_server: LlamaConfig,
+    api_keys: BTreeMap<String, String>,
 }
 
 /// How workers are started.
@@ -58,6 +60,10 @@ struct Config {
     unresponsive_after: DurationText,
     /// How llama.cpp's server is started, for workers that are `llama-server`.
     llama_server: LlamaConfig,
+    /// The keys that servers want which are attached (`worker_attach`), by their URLs. They are sent as
+    /// bearer tokens.
+    #[schemars(extend("writeOnly" = true))]
+    api_keys: BTreeMap<String, String>,
     /// The program that is started as a worker, with its arguments; by default this one, as `skep
     /// worker`. For those who wrap it, as in `["nice", "skep", "worker"]`.
     command: Option<Vec<String>>,
@@ -75,6 +81,7 @@ impl Default for Config {
             start_timeout: DurationText(Duration::from_mins(10)),
             unresponsive_after: DurationText(Duration::from_secs(30)),
             llama_server: LlamaConfig::default(),
+            api_keys: BTreeMap::new(),
             command: None,
         }
     }
@@ -108,6 +115,7 @@ impl Workers {
             start_timeout,
             unresponsive_after,
             llama_server,
+            api_keys,
             command,
         } = cx.config;
         let program = Program::new(command, threads)?;
@@ -118,7 +126,8 @@ impl Workers {
             start: *start_timeout,
             unresponsive: *unresponsive_after,
         };
-        Ok(Self { catalog: Arc::new(Catalog::new(program, limits)), context, slots, llama_server })
+        let catalog = Arc::new(Catalog::new(program, limits));
+        Ok(Self { catalog, context, slots, llama_server, api_keys })
     }
 
     async fn shutdown(&self) {
@@ -170,6 +179,8 @@ impl Workers {
     }
 
     /// Attach a server that speaks OpenAI's protocol as a worker: `infer` asks it for the model.
+    ///
+    /// A key that it wants is in the configuration (`api_keys`), not in the job.
     #[operation(placed)]
     async fn worker_attach(
         &self,
@@ -186,7 +197,7 @@ impl Workers {
         let remote = remote_model.unwrap_or_else(|| model.clone());
         let model = ModelFile { id: model, architecture: "remote".to_owned(), bytes: 0 };
         let load = Load { path: String::new(), context: self.context, slots: ATTACHED_SLOTS };
-        let driver = Attached { url: &url, model: &remote };
+        let driver = Attached { url: &url, model: &remote, api_key: self.api_keys.get(&url) };
         let kind = Kind { backend: Backend::Url, device: 0, url: Some(url.clone()) };
         self.spawn(&model, kind, &driver, load, job).await
     }

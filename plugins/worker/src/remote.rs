@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::milliseconds;
 use crate::command::{json, say};
+use crate::driver::API_KEY;
 use crate::protocol::{Ask, Load, Loaded, Request, Say};
 use crate::remote::api::Api;
 use crate::remote::llama::Llama;
@@ -148,12 +149,12 @@ async fn start(
     let api = match remote {
         Remote::Llama(program, arguments) => {
             let started = Llama::start(program, arguments, load).await?;
-            let api = Api::new(&started.url, String::new(), true)?;
+            let api = Api::of_llama(&started.url)?;
             *llama = Some(started);
             api
         }
         Remote::Url(url, model) => {
-            let api = Api::new(url, model.clone(), false)?;
+            let api = Api::new(url, model.clone(), std::env::var(API_KEY).ok().as_deref())?;
             api.check().await?;
             api
         }

@@ -13,6 +13,7 @@ for name in ["--host", "--model"]:
     parser.add_argument(name)
 for name in ["--port", "--ctx-size", "--parallel"]:
     parser.add_argument(name, type=int)
+parser.add_argument("--api-key", action="append", default=[])
 arguments = parser.parse_args()
 
 params = xllamacpp.CommonParams()
@@ -21,6 +22,7 @@ params.n_ctx = arguments.ctx_size
 params.n_parallel = arguments.parallel
 params.hostnames = [arguments.host]
 params.port = arguments.port
+params.api_keys = arguments.api_key
 params.verbosity = 0
 server = xllamacpp.Server(params)
 print("listening on", server.listening_address, flush=True)

@@ -18,7 +18,7 @@ use crate::cli::chat::{Answers, Person, choose, converse, models};
 use crate::cli::client::Client;
 use crate::cli::follow::{Followed, OnInterrupt, watch};
 use crate::cli::printer::Printer;
-use crate::cli::{Error, ServerArgs};
+use crate::cli::{Error, ServerArgs, suggestions};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ const LISTENING: &str = "listening on ";
 #[derive(Args)]
 pub(super) struct Up {
     /// The model: an id, a file, or where it's downloaded from (`hf:OWNER/REPO/FILE.gguf`, `https://...`);
-    /// asked for if absent
+    /// if absent, some that fit are proposed
     #[arg(long)]
     model: Option<String>,
     /// Where the server keeps what outlives it, if one has to be started [default: as `skep serve`]
@@ -112,13 +112,11 @@ impl Up {
             Some(model) => Some(model.clone()),
             None => choose(&known, &mut person).await?,
         };
-        let wanted = if let Some(wanted) = wanted {
-            wanted
-        } else {
-            let prompt = "There is no model yet. Where is one (hf:OWNER/REPO/FILE.gguf, https://..., \
-                          or a file)? ";
-            let wanted = person.ask(prompt).await?.filter(|wanted| !wanted.is_empty());
-            wanted.ok_or("no model was named: `skep up --model ...`")?
+        let wanted = match wanted {
+            Some(wanted) => wanted,
+            None => suggestions::ask(&client, &mut person)
+                .await?
+                .ok_or("no model was named: `skep up --model ...`")?,
         };
         let model = if known.contains(&wanted) { wanted } else { get(&client, &wanted).await? };
         run(&client, "model_load", json!({ "id": model })).await?;

@@ -1,6 +1,7 @@
 //! `skep up` and `skep chat`, as someone types into them.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use crate::stock::model;
@@ -22,7 +23,7 @@ fn skep() -> Command {
 
 /// An address that nobody listens on.
 fn free_url() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     format!("http://{}", listener.local_addr().expect("it's bound"))
 }
 
@@ -66,6 +67,31 @@ fn a_machine_without_a_model_asks_where_there_is_one() {
     up.args(["up", "--max-tokens", "48", "--server", &free_url(), "--data-dir"]).arg(data.path());
     let answered = typed(up.current_dir(data.path()), &format!("{}\nHi\n", model().display()));
     assert!(answered.status.success() && !stdout(&answered).is_empty(), "{answered:?}");
+}
+
+#[test]
+fn a_machine_without_a_model_gets_one_that_is_proposed() {
+    // A hub that has one file by every name.
+    let hub = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", hub.local_addr().expect("it's bound"));
+    let asked = std::thread::spawn(move || {
+        let (mut client, _) = hub.accept().expect("someone asks");
+        let mut lines = BufReader::new(client.try_clone().expect("a handle")).lines();
+        let asked = lines.next().expect("a request").expect("text");
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        let file = std::fs::read(model()).expect("the model");
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.len());
+        client.write_all(head.as_bytes()).and_then(|()| client.write_all(&file)).expect("it reads");
+        asked
+    });
+    let data = tempfile::tempdir().expect("a directory");
+    let mut up = skep();
+    up.args(["up", "--max-tokens", "48", "--server", &free_url(), "--data-dir"]).arg(data.path());
+    up.env("HF_ENDPOINT", endpoint).current_dir(data.path());
+    let answered = typed(&mut up, "9\n1\nHi\n");
+    assert!(answered.status.success() && !stdout(&answered).is_empty(), "{answered:?}");
+    let asked = asked.join().expect("it serves");
+    assert!(asked.starts_with("GET /HuggingFaceTB/SmolLM2-360M-Instruct-GGUF/resolve/"), "{asked}");
 }
 
 #[tokio::test]

@@ -205,6 +205,12 @@ impl Part {
     }
 }
 
+/// Where the part in `directory` comes from, and how much has come, about; `None` if there's none.
+pub(crate) fn look(directory: &Path) -> Option<(Origin, u64)> {
+    let bytes = fs::metadata(directory.join(PART)).ok()?.len();
+    Some((read_origin(directory)?, bytes))
+}
+
 /// Removes the part in `directory`; `false` if there's none.
 pub(crate) fn remove(directory: &Path) -> io::Result<bool> {
     match fs::remove_dir_all(directory) {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use skep::prelude::*;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::catalog::{Catalog, Model};
 use crate::digest::mismatch;
@@ -32,6 +32,9 @@ const SHORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause, also if a server asks for more: then the download fails, and says for how long.
 const LONGEST_PAUSE: Duration = Duration::from_mins(2);
+
+/// The least that a server is to send, bytes a second: one that sends less holds its jobs for ever.
+const SLOWEST: f64 = 1024.0;
 
 /// What a download may take.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +78,7 @@ impl Transfer {
         let mut part = OnDisk::open(self.directory.clone(), self.source.to_string()).await?;
         let mut in_vain = 0;
         loop {
-            let before = part.len();
+            let (begun, before) = (Instant::now(), part.len());
             let (why, asked_for) = match self.attempt(&mut part).await {
                 Ok(model) => return Ok(model),
                 Err(Failure::Final(error)) => return Err(error),
@@ -85,7 +88,8 @@ impl Transfer {
                     (why, None)
                 }
             };
-            in_vain = if part.len() > before { 0 } else { in_vain + 1 };
+            let brought = part.len().saturating_sub(before);
+            in_vain = if is_worth_it(brought, begun.elapsed()) { 0 } else { in_vain + 1 };
             let pause = match in_vain {
                 0 => SHORT_PAUSE,
                 times => FIRST_PAUSE.saturating_mul(1 << (times - 1).min(10)).min(LONGEST_PAUSE),
@@ -186,6 +190,7 @@ impl Transfer {
     ) -> Result<(), Failure> {
         self.tell(part.len(), total);
         let mut is_gguf = part.len() >= MAGIC.len() as u64;
+        let (mut since, mut from) = (Instant::now(), part.len());
         loop {
             let frame = match timeout(self.limits.patience, body.frame()).await {
                 Ok(None) => break,
@@ -198,6 +203,15 @@ impl Transfer {
                     return Err(Failure::passing(format!("{host} sent nothing for {patience} s")));
                 }
             };
+            if since.elapsed() >= self.limits.patience {
+                let brought = part.len() - from;
+                if !is_worth_it(brought, since.elapsed()) {
+                    let seconds = since.elapsed().as_secs_f64();
+                    let why = format!("{host} sent no more than {brought} bytes in {seconds:.0} s");
+                    return Err(Failure::passing(why));
+                }
+                (since, from) = (Instant::now(), part.len());
+            }
             let Ok(bytes) = frame.into_data() else { continue };
             if part.len() + bytes.len() as u64 > total.unwrap_or(self.limits.max_size) {
                 part.clear().await?;
@@ -328,6 +342,13 @@ impl OnDisk {
         self.part = Some(part);
         done.map_err(|error| not_written(&error))
     }
+}
+
+/// Whether a server that has brought so much in this time may go on like this.
+fn is_worth_it(brought: u64, time: Duration) -> bool {
+    #[allow(clippy::cast_precision_loss, reason = "a count of bytes below 2^53 is exact")]
+    let brought = brought as f64;
+    brought > 0.0 && brought >= SLOWEST * time.as_secs_f64()
 }
 
 /// How much of a directory's disk this process may still use, bytes.

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use skep::job::{Event, EventKind};
 use skep::{JobRequest, Problem};
@@ -11,14 +10,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::support::{Server, gguf};
-use crate::web::{Answer, Ask, Web};
+use crate::web::{Answer, Ask, Then, Web};
 
-const MB: usize = 1_000_000;
+pub(crate) const MB: usize = 1_000_000;
 
-const ETAG: &str = "\"one\"";
+pub(crate) const ETAG: &str = "\"one\"";
 
 /// A model of some MB, each of its bytes at a place of its own.
-fn model(megabytes: usize, seed: u8) -> Vec<u8> {
+pub(crate) fn model(megabytes: usize, seed: u8) -> Vec<u8> {
     let mut content = gguf(megabytes * MB, 0);
     let weights = content.len() - megabytes * MB;
     for (at, byte) in content[weights..].iter_mut().enumerate() {
@@ -28,11 +27,11 @@ fn model(megabytes: usize, seed: u8) -> Vec<u8> {
 }
 
 /// A server that may ask `web`, patient for a second.
-async fn server_for(web: &Web) -> Server {
+pub(crate) async fn server_for(web: &Web) -> Server {
     server_with(web, json!({})).await
 }
 
-async fn server_with(web: &Web, more: Value) -> Server {
+pub(crate) async fn server_with(web: &Web, more: Value) -> Server {
     let mut config = json!({
         "allowed_hosts": [web.address.to_string()],
         "stall_timeout": "1s",
@@ -43,12 +42,12 @@ async fn server_with(web: &Web, more: Value) -> Server {
     Server::with(config).await
 }
 
-async fn download(server: &Server, url: &str) -> Result<Value, Problem> {
+pub(crate) async fn download(server: &Server, url: &str) -> Result<Value, Problem> {
     server.call("model_download", json!({ "model": url })).await
 }
 
 /// What of a model is on the disk is the file.
-fn assert_is(server: &Server, model: &Value, content: &[u8]) {
+pub(crate) fn assert_is(server: &Server, model: &Value, content: &[u8]) {
     let id = model["id"].as_str().unwrap();
     let kept = std::fs::read(server.models().join(id).join("model.gguf")).unwrap();
     assert!(
@@ -201,7 +200,7 @@ async fn without_a_length_the_files_own_header_says_whether_it_is_whole() {
         let web = Web::start(move |_, _| Answer {
             head: head.clone(),
             body: file.clone(),
-            stalls: false,
+            then: Then::Ends,
         })
         .await;
         let server = server_for(&web).await;
@@ -222,7 +221,7 @@ async fn a_file_whose_length_is_told_later_goes_on_where_it_broke_off() {
         0 => {
             let head = format!("HTTP/1.1 200 OK\r\nETag: {ETAG}\r\nTransfer-Encoding: chunked\r\n");
             let body = [format!("{:x}\r\n", file.len()).as_bytes(), &file[..MB]].concat();
-            Answer { head, body, stalls: false }
+            Answer { head, body, then: Then::Ends }
         }
         _ => Answer::file(&file, ETAG, ask),
     })
@@ -314,7 +313,7 @@ async fn a_server_that_stalls_is_asked_for_the_rest() {
     let file = content.clone();
     let web = Web::start(move |number, ask| {
         let answer = Answer::file(&file, ETAG, ask);
-        if number == 0 { Answer { stalls: true, ..answer.cut(MB) } } else { answer }
+        if number == 0 { Answer { then: Then::Stalls, ..answer.cut(MB) } } else { answer }
     })
     .await;
     let server = server_for(&web).await;
@@ -330,6 +329,23 @@ async fn a_server_that_stalls_is_asked_for_the_rest() {
     let model = server.call("model_get", json!({ "id": "a" })).await.unwrap();
     assert_is(&server, &model, &content);
     assert_eq!(web.asked()[1].range, Some(MB));
+}
+
+#[tokio::test]
+async fn a_server_that_sends_next_to_nothing_does_not_hold_its_job() {
+    let file = model(2, 0);
+    let web = Web::start(move |_, ask| Answer {
+        then: Then::Drips,
+        ..Answer::file(&file, ETAG, ask).cut(if ask.range.is_none() { MB } else { 0 })
+    })
+    .await;
+    let server = server_for(&web).await;
+    let result = download(&server, &web.url("/a.gguf")).await;
+    let problem = assert_refused(&server, result, "download-failed");
+    assert!(problem.detail.contains("sent no more than"), "{problem}");
+    // The first MB was worth it, what came after it wasn't.
+    assert_eq!(web.asked().len(), 3);
+    assert!(server.part("a").is_some_and(|kept| kept >= MB as u64 - 65_536));
 }
 
 #[tokio::test]
@@ -377,99 +393,6 @@ async fn a_disk_that_is_too_small_is_told_before_the_first_byte() {
 
     let server = server_with(&web, json!({ "max_size": "1KiB" })).await;
     assert_refused(&server, download(&server, &web.url("/a.gguf")).await, "download-too-large");
-}
-
-#[tokio::test]
-async fn twenty_downloads_at_once_are_one_transfer() {
-    let content = model(3, 0);
-    let file = content.clone();
-    let web = Web::start(move |_, ask| Answer::file(&file, ETAG, ask)).await;
-    let server = server_for(&web).await;
-    let url = web.url("/a.gguf");
-    let models = join_all((0..20).map(|_| download(&server, &url))).await;
-    for model in models {
-        assert_is(&server, &model.unwrap(), &content);
-    }
-    assert_eq!(web.asked().len(), 1);
-}
-
-/// Waits until a download has a part on the disk.
-async fn begin(server: &Server, url: &str) -> skep::JobId {
-    let request = JobRequest::new("model_download", json!({ "model": url }));
-    let job = server.router.create_job(request).await.unwrap();
-    let mut events = server.router.execute_job(job.id, 0).await.unwrap();
-    loop {
-        let event = events.next().await.expect("the download ends").unwrap();
-        if matches!(event.kind, EventKind::Progress(progress) if progress.done >= MB as u64) {
-            return job.id;
-        }
-    }
-}
-
-async fn cancel(server: &Server, job: skep::JobId) {
-    server.router.cancel_job(job).await.unwrap();
-    let job = server.router.wait(job, Duration::from_secs(10)).await.unwrap();
-    assert_eq!(job.state.as_str(), "cancelled");
-}
-
-/// A server that stalls for the first `stalls` requests, and the file.
-async fn stalling(stalls: usize) -> (Web, Vec<u8>) {
-    let content = model(3, 0);
-    let file = content.clone();
-    let web = Web::start(move |number, ask| {
-        let answer = Answer::file(&file, ETAG, ask);
-        if number < stalls { Answer { stalls: true, ..answer.cut(2 * MB) } } else { answer }
-    })
-    .await;
-    (web, content)
-}
-
-#[tokio::test]
-async fn a_cancelled_download_goes_on_where_it_was() {
-    let (web, content) = stalling(1).await;
-    let server = server_with(&web, json!({ "stall_timeout": "1m" })).await;
-    let job = begin(&server, &web.url("/a.gguf")).await;
-    cancel(&server, job).await;
-    let kept = server.part("a").unwrap();
-    assert!(kept >= MB as u64 - 65_536, "{kept}");
-    let model = download(&server, &web.url("/a.gguf")).await.unwrap();
-    assert_is(&server, &model, &content);
-    let resumed = web.asked()[1].range.unwrap();
-    assert!(resumed as u64 >= kept, "{resumed}");
-}
-
-#[tokio::test]
-async fn one_who_leaves_does_not_end_what_another_waits_for() {
-    let (web, content) = stalling(1).await;
-    let server = server_with(&web, json!({ "stall_timeout": "2s" })).await;
-    let url = web.url("/a.gguf");
-    let first = begin(&server, &url).await;
-    let second = begin(&server, &url).await;
-    cancel(&server, first).await;
-    let second = server.router.wait(second, Duration::from_secs(30)).await.unwrap();
-    assert_eq!(second.state.as_str(), "succeeded");
-    let model = server.call("model_get", json!({ "id": "a" })).await.unwrap();
-    assert_is(&server, &model, &content);
-    assert_eq!(web.asked().len(), 2);
-}
-
-#[tokio::test]
-async fn a_part_can_be_deleted_but_not_from_under_a_download() {
-    let (web, content) = stalling(1).await;
-    let server = server_with(&web, json!({ "stall_timeout": "1m" })).await;
-    let job = begin(&server, &web.url("/a.gguf")).await;
-    let delete = || server.call("model_delete", json!({ "id": "a" }));
-    let problem = delete().await.unwrap_err();
-    assert_eq!((&*problem.code, problem.status), ("download-runs", 409), "{problem}");
-    let other = server.call("model_download", json!({ "model": web.url("/b.gguf"), "id": "a" }));
-    assert_eq!(other.await.unwrap_err().code, "download-runs");
-    cancel(&server, job).await;
-    assert_eq!(delete().await.unwrap(), json!({ "id": "a" }));
-    assert_eq!(server.part("a"), None);
-    assert_eq!(delete().await.unwrap_err().code, "unknown-model");
-    let model = download(&server, &web.url("/a.gguf")).await.unwrap();
-    assert_is(&server, &model, &content);
-    assert_eq!(web.asked()[1].range, None);
 }
 
 #[tokio::test]

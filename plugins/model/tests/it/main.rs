@@ -4,4 +4,5 @@ mod download;
 mod import;
 mod keep;
 mod support;
+mod waiting;
 mod web;

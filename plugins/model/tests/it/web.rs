@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,13 +25,24 @@ pub(crate) struct Ask {
     pub(crate) authorization: Option<String>,
 }
 
-/// What is sent for it, before the connection is closed.
+/// What is sent for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
-    /// Nothing more comes, and the connection stays open.
-    pub(crate) stalls: bool,
+    pub(crate) then: Then,
+}
+
+/// What comes behind an answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Then {
+    /// The connection is closed.
+    #[default]
+    Ends,
+    /// Nothing more, and the connection stays open.
+    Stalls,
+    /// A byte now and then.
+    Drips,
 }
 
 impl Web {
@@ -73,7 +85,7 @@ impl Answer {
         for header in headers {
             head += &format!("{header}\r\n");
         }
-        Self { head, body: body.to_owned(), stalls: false }
+        Self { head, body: body.to_owned(), then: Then::Ends }
     }
 
     /// As a server of files does: all, or what is asked for of it.
@@ -127,11 +139,15 @@ async fn serve(
         log.push(ask.clone());
         log.len() - 1
     };
-    let Answer { head, body, stalls } = answer(number, &ask);
+    let Answer { head, body, then } = answer(number, &ask);
     connection.write_all(format!("{head}\r\n").as_bytes()).await?;
     connection.write_all(&body).await?;
-    if stalls {
-        std::future::pending::<()>().await;
+    match then {
+        Then::Ends => Ok(()),
+        Then::Stalls => std::future::pending().await,
+        Then::Drips => loop {
+            connection.write_all(b" ").await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        },
     }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -40,6 +40,8 @@ pub(crate) struct Api {
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: String,
     model: String,
+    /// What proves who asks, if it wants that.
+    authorization: Option<HeaderValue>,
     /// Whether it's llama.cpp's, which takes more than OpenAI's does.
     is_llama: bool,
 }
@@ -89,8 +91,21 @@ struct Details {
 }
 
 impl Api {
-    /// The server at `url`, and what it calls the model.
-    pub(crate) fn new(url: &str, model: String, is_llama: bool) -> Result<Self, Problem> {
+    /// The llama.cpp server at `url`.
+    pub(crate) fn of_llama(url: &str) -> Result<Self, Problem> {
+        Ok(Self { is_llama: true, ..Self::new(url, String::new(), None)? })
+    }
+
+    /// The server at `url`, what it calls the model, and the key that it wants.
+    pub(crate) fn new(url: &str, model: String, api_key: Option<&str>) -> Result<Self, Problem> {
+        let bearer = |key| HeaderValue::try_from(format!("Bearer {key}"));
+        let mut authorization = api_key
+            .map(bearer)
+            .transpose()
+            .map_err(|_| failed(format!("the key for `{url}` (`api_keys`) can't be sent")))?;
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
+        }
         let connector = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(default_provider())
             .map_err(|error| failed(format!("the system trusts no certificates: {error}")))?
@@ -98,7 +113,8 @@ impl Api {
             .enable_http1()
             .build();
         let http = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), model, is_llama })
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { http, url, model, authorization, is_llama: false })
     }
 
     /// Whether it has loaded its model: llama.cpp's way to say so.
@@ -264,10 +280,14 @@ impl Api {
         body: Option<&Value>,
     ) -> Result<Response<Incoming>, Problem> {
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url))
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| failed(format!("`{}` is no URL: {error}", self.url)))?;
         self.http.request(request).await.map_err(|error| {

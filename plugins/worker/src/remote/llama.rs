@@ -52,7 +52,7 @@ impl Llama {
         let child = command.spawn();
         let child = child.map_err(|error| failed(format!("it can't be started: {error}")))?;
         let mut llama = Self { child, url: format!("http://127.0.0.1:{port}") };
-        let api = Api::new(&llama.url, String::new(), true)?;
+        let api = Api::of_llama(&llama.url)?;
         loop {
             tokio::select! {
                 exit = llama.ended() => {

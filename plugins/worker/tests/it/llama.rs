@@ -151,10 +151,12 @@ async fn a_server_is_attached_by_its_url_and_asked_as_any_worker() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = tokio::process::Command::new(program);
     command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--model"]).arg(smollm2());
-    command.args(["--ctx-size", "2048", "--parallel", "2"]).kill_on_drop(true);
+    command.args(["--ctx-size", "2048", "--parallel", "2", "--api-key", "secret"]);
+    command.kill_on_drop(true);
     let _llama = command.stdout(std::process::Stdio::null()).spawn().unwrap();
     let url = format!("http://127.0.0.1:{port}");
-    let server = Server::configured(json!({ "command": [WORKER] })).await;
+    let keys = json!({ (&url): "secret" });
+    let server = Server::configured(json!({ "command": [WORKER], "api_keys": keys })).await;
     let attach =
         |model: &str, remote: &str| json!({ "url": url, "model": model, "remote_model": remote });
     // What the server calls the model, it says itself.
@@ -175,6 +177,11 @@ async fn a_server_is_attached_by_its_url_and_asked_as_any_worker() {
     let answer = server.call("infer", ask).await.unwrap();
     assert!(answer["text"].as_str().unwrap().starts_with(" Paris"), "{answer}");
     assert_eq!(answer["worker_id"], worker["id"]);
+    // Without its key it refuses.
+    let stranger = Server::configured(json!({ "command": [WORKER] })).await;
+    let problem = stranger.call("worker_attach", attach("story", &remote)).await.unwrap_err();
+    assert_eq!((&*problem.code, problem.status), ("backend-refused", 422), "{problem}");
+    assert!(problem.detail.contains("401"), "{problem}");
     let nobody = json!({ "url": "http://127.0.0.1:9", "model": "story" });
     let problem = server.call("worker_attach", nobody).await.unwrap_err();
     assert_eq!((&*problem.code, problem.status), ("backend-failed", 502), "{problem}");
