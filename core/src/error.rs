@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 use crate::problem::{Code, Problem};
 use crate::router::RouterError;
 use crate::store::StoreError;
+use crate::suggest::nearest;
+
+/// The longest part of an unknown name that is quoted back, characters.
+const MAX_QUOTED: usize = 100;
 
 /// What an operation returns: its output, or why there is none.
 pub type Result<T, E = OperationError> = std::result::Result<T, E>;
@@ -58,6 +62,36 @@ impl OperationError {
     /// An error of the code `failed`: just words.
     pub fn message(detail: impl Into<String>) -> Self {
         Problem::new(Code::Failed, detail).into()
+    }
+
+    /// Nothing of this `kind` is called `name`: `unknown-KIND`, status 404. It tells which of the `known`
+    /// names may be meant (`did_you_mean`), else which operation lists them.
+    ///
+    /// ```
+    /// let known = ["tulip", "rose"];
+    /// let error = skep::OperationError::unknown("flower", "tulpi", known, "flower_list");
+    /// assert_eq!(error.problem().detail, "no flower is called `tulpi`, did you mean `tulip`?");
+    /// assert_eq!((&*error.problem().code, error.problem().status), ("unknown-flower", 404));
+    /// ```
+    pub fn unknown<'a>(
+        kind: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+        listed_by: &str,
+    ) -> Self {
+        // A client may have sent a megabyte of it.
+        let name: String = name.chars().take(MAX_QUOTED).collect();
+        let near = nearest(&name, known);
+        let hint = match near {
+            Some(near) => format!(", did you mean `{near}`?"),
+            None => format!("; `{listed_by}` has those there are"),
+        };
+        let detail = format!("no {kind} is called `{name}`{hint}");
+        let error = Self::new(format!("unknown-{kind}"), detail).with_status(404);
+        match near {
+            Some(near) => error.with("did_you_mean", near),
+            None => error,
+        }
     }
 
     /// Sets the HTTP status that a waiting client gets.

@@ -18,9 +18,6 @@ use crate::news::{News, Told};
 use crate::pulse::Pulse;
 use crate::way::{Paths, Way};
 
-/// The longest part of an unknown id that is quoted back, characters.
-const MAX_QUOTED: usize = 100;
-
 /// All hives.
 pub(crate) struct Hives {
     pub(crate) catalog: Catalog,
@@ -117,19 +114,8 @@ impl Hives {
         if let Some(link) = links.get(id) {
             return Ok(link.clone());
         }
-        let known = || links.keys().map(String::as_str).chain([LOCALHOST]);
-        let id: String = id.chars().take(MAX_QUOTED).collect();
-        let near = skep::nearest(&id, known());
-        let hint = match near {
-            Some(near) => format!(", did you mean `{near}`?"),
-            None => "; `hive_list` has those there are".to_owned(),
-        };
-        let error = OperationError::new("unknown-hive", format!("no hive is called `{id}`{hint}"));
-        let error = error.with_status(404);
-        Err(match near {
-            Some(near) => error.with("did_you_mean", near),
-            None => error,
-        })
+        let known = links.keys().map(String::as_str).chain([LOCALHOST]);
+        Err(OperationError::unknown("hive", id, known, "hive_list"))
     }
 
     /// How this machine is now.

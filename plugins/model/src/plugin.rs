@@ -19,9 +19,6 @@ use crate::load::{Loads, unload};
 /// How often an import or a download tells how far it is.
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// The longest part of an unknown id that is quoted back, characters.
-const MAX_QUOTED: usize = 100;
-
 /// Where `hf:` leads if the configuration doesn't say.
 const HUB: &str = "https://huggingface.co";
 
@@ -334,16 +331,6 @@ fn find(catalog: &Catalog, id: &str) -> Result<Model> {
 fn unknown(catalog: &Catalog, id: &str) -> OperationError {
     // That the models can't be listed is no reason to hide that this one isn't there.
     let models = catalog.list().unwrap_or_default();
-    let id: String = id.chars().take(MAX_QUOTED).collect();
-    let near = skep::nearest(&id, models.iter().map(|model| model.id.as_str()));
-    let hint = match near {
-        Some(near) => format!(", did you mean `{near}`?"),
-        None => "; `model_list` has those there are".to_owned(),
-    };
-    let detail = format!("no model is called `{id}`{hint}");
-    let error = OperationError::new("unknown-model", detail).with_status(404);
-    match near {
-        Some(near) => error.with("did_you_mean", near),
-        None => error,
-    }
+    let known = models.iter().map(|model| model.id.as_str());
+    OperationError::unknown("model", id, known, "model_list")
 }

@@ -19,9 +19,6 @@ use crate::running::{Running, Stop};
 use crate::supervisor::{Recipe, supervise};
 use crate::worker::{Kind, ModelFile};
 
-/// The longest part of an unknown id that is quoted back, characters.
-const MAX_QUOTED: usize = 100;
-
 /// After how long a worker may have ended its job.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -185,18 +182,8 @@ impl Catalog {
         if let Some(worker) = workers.get(id) {
             return Ok(worker.clone());
         }
-        let id: String = id.chars().take(MAX_QUOTED).collect();
-        let near = skep::nearest(&id, workers.keys().map(String::as_str));
-        let hint = match near {
-            Some(near) => format!(", did you mean `{near}`?"),
-            None => "; `worker_list` has those that run".to_owned(),
-        };
-        let detail = format!("no worker `{id}` runs{hint}");
-        let error = OperationError::new("unknown-worker", detail).with_status(404);
-        Err(match near {
-            Some(near) => error.with("did_you_mean", near),
-            None => error,
-        })
+        let known = workers.keys().map(String::as_str);
+        Err(OperationError::unknown("worker", id, known, "worker_list"))
     }
 
     /// Ends every worker.

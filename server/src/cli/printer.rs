@@ -82,8 +82,9 @@ impl Printer {
         let template = format!("{{bar:30}} {counted}");
         if let (Some(total), Ok(style)) = (progress.total, ProgressStyle::with_template(&template))
         {
-            bar.set_length(total);
+            // First: each of these draws.
             bar.set_style(style);
+            bar.set_length(total);
         }
         bar.set_message(progress.unit.clone());
         bar.set_position(progress.done);

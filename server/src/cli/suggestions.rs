@@ -73,11 +73,8 @@ pub(super) async fn ask(client: &Client, person: &mut Person) -> Result<Option<S
 fn list(fitting: &[Suggestion], person: &Person) -> io::Result<()> {
     person.tell("These fit into the memory:")?;
     for (number, Suggestion { name, megabytes, .. }) in (1..).zip(fitting) {
-        person.tell(&format!(
-            "  {number}  {name:<13} {}.{} GB",
-            megabytes / 1000,
-            megabytes % 1000 / 100
-        ))?;
+        let tenths = megabytes.div_ceil(100);
+        person.tell(&format!("  {number}  {name:<13} {}.{} GB", tenths / 10, tenths % 10))?;
     }
     Ok(())
 }
