@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use skep::prelude::*;
 
+use crate::config::LlamaConfig;
+
 /// The name of the process's variable that says which of NVIDIA's devices it sees.
 const VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
 
@@ -42,23 +44,6 @@ pub(crate) struct Attached<'a> {
     pub(crate) model: &'a str,
     /// The key that it wants.
     pub(crate) api_key: Option<&'a String>,
-}
-
-/// How llama.cpp's server is started.
-#[skep::data]
-#[derive(Clone)]
-#[serde(default)]
-pub(crate) struct LlamaConfig {
-    /// The program: a path, or a name that is looked for along `PATH`.
-    pub(crate) program: PathBuf,
-    /// Arguments beside those that it's always given (the model, the context, the slots, the address).
-    pub(crate) arguments: Vec<String>,
-}
-
-impl Default for LlamaConfig {
-    fn default() -> Self {
-        Self { program: "llama-server".into(), arguments: Vec::new() }
-    }
 }
 
 impl Driver for Cpu {

@@ -7,7 +7,7 @@
 //!
 //! The server's side:
 //!
-//! - `plugin.rs`: the operations
+//! - `plugin.rs`: the operations; `config.rs`: what they are told
 //! - `catalog.rs`: the workers that run
 //! - `running.rs`: one worker, its end; `queue.rs`: its jobs
 //! - `supervisor.rs`: its processes, one after the other
@@ -26,6 +26,7 @@ mod answer;
 mod catalog;
 mod command;
 mod compute;
+mod config;
 mod crashes;
 mod driver;
 mod liveness;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skep::prelude::*;
 use skep::problem::Code;
-use skep::schema::{DurationText, SizeText};
 use tokio::time::timeout;
 
-use crate::catalog::{Catalog, Limits};
-use crate::driver::{Attached, Cpu, Driver, LlamaConfig, LlamaServer};
+use crate::catalog::Catalog;
+use crate::config::{Config, LlamaConfig};
+use crate::driver::{Attached, Cpu, Driver, LlamaServer};
 use crate::log::{KEPT_LINES, LogEntry};
 use crate::process::Program;
 use crate::protocol::{Answer, Ask, Generate, Load, Say, Token};
@@ -29,62 +29,6 @@ struct Workers {
     slots: usize,
     llama_server: LlamaConfig,
     api_keys: BTreeMap<String, String>,
-}
-
-/// How workers are started.
-#[skep::data]
-#[serde(default)]
-struct Config {
-    /// The most tokens that a worker keeps of a text, prompt and answer together; fewer if its model was
-    /// trained for fewer. It costs memory.
-    #[schemars(range(min = 1))]
-    context: usize,
-    /// How many jobs a worker works on at once, each with a context of its own; the others wait. Together
-    /// they take less time than one after the other.
-    #[schemars(range(min = 1, max = 64))]
-    slots: usize,
-    /// How many threads a worker computes with; one a core if absent.
-    #[schemars(range(min = 1))]
-    threads: Option<usize>,
-    /// How many workers may run at once. For one more, one that has no job ends.
-    max_workers: usize,
-    /// How much memory the models of all workers may take; what is free of the machine's if absent. For
-    /// one more, those end that have had no job for the longest.
-    max_memory: Option<SizeText>,
-    /// After how long without a job a worker ends, and gives its memory back; `0s` is never.
-    idle_unload: DurationText,
-    /// How long a worker may take to load its model.
-    start_timeout: DurationText,
-    /// After how long without an answer a worker's process counts as hung: it's ended, and another takes
-    /// its place.
-    unresponsive_after: DurationText,
-    /// How llama.cpp's server is started, for workers that are `llama-server`.
-    llama_server: LlamaConfig,
-    /// The keys that servers want which are attached (`worker_attach`), by their URLs. They are sent as
-    /// bearer tokens.
-    #[schemars(extend("writeOnly" = true))]
-    api_keys: BTreeMap<String, String>,
-    /// The program that is started as a worker, with its arguments; by default this one, as `skep
-    /// worker`. For those who wrap it, as in `["nice", "skep", "worker"]`.
-    command: Option<Vec<String>>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            context: skep_engine::DEFAULT_CONTEXT,
-            slots: 4,
-            threads: None,
-            max_workers: 8,
-            max_memory: None,
-            idle_unload: DurationText(Duration::from_mins(10)),
-            start_timeout: DurationText(Duration::from_mins(10)),
-            unresponsive_after: DurationText(Duration::from_secs(30)),
-            llama_server: LlamaConfig::default(),
-            api_keys: BTreeMap::new(),
-            command: None,
-        }
-    }
 }
 
 /// What `model_locate` tells, as far as it's needed here.
@@ -105,28 +49,9 @@ struct Told {
 #[skep::plugin(name = "worker", config = Config)]
 impl Workers {
     async fn start(cx: PluginContext<Config>) -> Result<Self> {
-        let Config {
-            context,
-            slots,
-            threads,
-            max_workers,
-            max_memory,
-            idle_unload,
-            start_timeout,
-            unresponsive_after,
-            llama_server,
-            api_keys,
-            command,
-        } = cx.config;
-        let program = Program::new(command, threads)?;
-        let limits = Limits {
-            workers: max_workers,
-            memory: max_memory.map(|size| *size),
-            idle: Some(*idle_unload).filter(|long| !long.is_zero()),
-            start: *start_timeout,
-            unresponsive: *unresponsive_after,
-        };
-        let catalog = Arc::new(Catalog::new(program, limits));
+        let limits = cx.config.limits();
+        let Config { context, slots, threads, llama_server, api_keys, command, .. } = cx.config;
+        let catalog = Arc::new(Catalog::new(Program::new(command, threads)?, limits));
         Ok(Self { catalog, context, slots, llama_server, api_keys })
     }
 
@@ -378,7 +303,8 @@ fn took_too_long(running: &Running, limit: Duration) -> OperationError {
 async fn load(running: &Arc<Running>, load: Load, job: &JobContext) -> Result<()> {
     let loaded = ask(running, Ask::Load(load), job).await?;
     running.loaded(serde_json::from_value(loaded)?);
-    Ok(())
+    // It may have ended at once.
+    running.ready().await
 }
 
 /// Has the worker do something for the job: relays what it says, and returns its result. When the

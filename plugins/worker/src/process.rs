@@ -193,6 +193,8 @@ async fn hear(stdout: ChildStdout, running: Arc<Running>, session: Arc<Session>)
                 }
                 session.heard(reply).await;
             }
+            // The process's end has cut it off.
+            Err(_) if !line.ends_with(b"\n") && line.len() < MAX_REPLY => return None,
             Err(error) => {
                 let start = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
                 running.log.push(LogLevel::Error, format!("not a reply ({error}): {start}"));
