@@ -8,7 +8,7 @@
 //!
 //! - `plugin.rs`: the operations
 //! - `hive.rs`, `catalog.rs`: a hive, and those that are kept
-//! - `hives.rs`: all of them; `link.rs`: what is heard of one; `way.rs`: how it's reached
+//! - `hives.rs`: all of them; `link.rs`, `known.rs`: what is heard of one; `way.rs`: how it's reached
 //! - `heartbeat.rs`, `pulse.rs`, `gpu.rs`: what this machine tells of itself; `news.rs`: to whom
 //! - `start.rs`, `check.rs`: its server, on its machine (`machine.rs`), over SSH if need be (`ssh.rs`)
 //! - `reported.rs`: workers that nobody here has started
@@ -23,6 +23,7 @@ mod handover;
 mod heartbeat;
 mod hive;
 mod hives;
+mod known;
 mod link;
 mod machine;
 mod news;

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::heartbeat::Heartbeat;
 use crate::hive::State;
-use crate::link::Known;
+use crate::known::Known;
 
 /// Where a server tells how it is, and how its hives are.
 pub(crate) const PATH: &str = "/v1/heartbeats";

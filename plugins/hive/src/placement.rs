@@ -13,7 +13,8 @@ use skep_relay::check_hops;
 use crate::choice::{Candidate, Choice, Wish, choose, least_loaded};
 use crate::handover::{Errand, Handed, RELAY};
 use crate::hive::State;
-use crate::link::{Known, Link};
+use crate::known::Known;
+use crate::link::Link;
 use crate::plugin::HivePlugin;
 
 #[skep::async_trait]

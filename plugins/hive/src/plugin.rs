@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::handover::Errand;
 use crate::hive::{Entry, Hive, HiveStatus, id_of};
 use crate::hives::Hives;
-use crate::link::Thresholds;
+use crate::known::Thresholds;
 use crate::news::News;
 use crate::pulse::Pulse;
 use crate::reported::Reported;

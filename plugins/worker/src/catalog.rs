@@ -16,7 +16,7 @@ use crate::log::Log;
 use crate::process::Program;
 use crate::protocol::Load;
 use crate::running::{Running, Stop};
-use crate::supervisor::{Recipe, supervise};
+use crate::supervisor::{Limits, Means, supervise};
 use crate::worker::{Kind, ModelFile};
 
 /// After how long a worker may have ended its job.
@@ -24,9 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The workers that run.
 pub(crate) struct Catalog {
-    program: Program,
-    limits: Limits,
-    pub(crate) crashes: Crashes,
+    pub(crate) means: Means,
     workers: Mutex<HashMap<String, Arc<Running>>>,
     /// Held while room is made and a worker started in it.
     starting: tokio::sync::Mutex<()>,
@@ -34,42 +32,15 @@ pub(crate) struct Catalog {
     keepers: TaskTracker,
 }
 
-/// What workers may take: room and time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// How many there may be.
-    pub(crate) workers: usize,
-    /// How much memory all their models may take, bytes; what is free of the machine's if absent.
-    pub(crate) memory: Option<u64>,
-    /// After how long without a job one ends; never if absent.
-    pub(crate) idle: Option<Duration>,
-    /// How long one may take to load its model.
-    pub(crate) start: Duration,
-    /// After how long without an answer a process is ended.
-    pub(crate) unresponsive: Duration,
-}
-
 impl Catalog {
     /// No worker yet; they will be `program`, within `limits`.
     pub(crate) fn new(program: Program, limits: Limits) -> Self {
         Self {
-            program,
-            limits,
-            crashes: Crashes::default(),
+            means: Means { program, limits, crashes: Crashes::default() },
             workers: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             keepers: TaskTracker::new(),
         }
-    }
-
-    /// What is started as a worker.
-    pub(crate) fn program(&self) -> &Program {
-        &self.program
-    }
-
-    /// What workers may take.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
     }
 
     /// Starts a worker, for which idle ones may have to end. It's in the catalog from now to its end.
@@ -84,12 +55,11 @@ impl Catalog {
         load: Load,
     ) -> Result<Arc<Running>> {
         let _alone = self.starting.lock().await;
-        self.crashes.check(&model.id)?;
+        self.means.crashes.check(&model.id)?;
         self.make_room(model).await?;
-        let (arguments, environment) = (driver.arguments()?, driver.environment());
-        let recipe = Recipe { arguments, environment, load };
+        let recipe = driver.recipe(load)?;
         let log = Log::new();
-        let process = self.program.start(&recipe, &log).map_err(|error| {
+        let process = self.means.program.start(&recipe, &log).map_err(|error| {
             let detail = format!("the worker's process can't be started: {error}");
             OperationError::new("worker-not-started", detail)
         })?;
@@ -101,7 +71,7 @@ impl Catalog {
             workers.insert(id, running.clone());
             running
         };
-        if let Some(long) = self.limits.idle {
+        if let Some(long) = self.means.limits.idle {
             let idle = running.clone();
             self.keepers.spawn(async move {
                 tokio::select! {
@@ -110,13 +80,14 @@ impl Catalog {
                 }
             });
         }
-        self.keepers.spawn(supervise(self.clone(), running.clone(), recipe, process));
+        let (catalog, kept) = (self.clone(), running.clone());
+        self.keepers.spawn(async move {
+            let ending = supervise(&catalog.means, &kept, &recipe, process).await;
+            catalog.lock().remove(&kept.id);
+            // Last, so that whoever fails by it finds the catalog without it.
+            kept.has_gone(ending);
+        });
         Ok(running)
-    }
-
-    /// Takes the worker `id` out: it has ended.
-    pub(crate) fn remove(&self, id: &str) {
-        self.lock().remove(id);
     }
 
     /// Ends workers that have no job, the one that has had none for the longest first, until there's a
@@ -143,14 +114,14 @@ impl Catalog {
 
     /// What is lacking for one more worker, if anything is.
     fn lack(&self, workers: &[Arc<Running>], model: &ModelFile) -> Option<OperationError> {
-        if workers.len() >= self.limits.workers {
+        if workers.len() >= self.means.limits.workers {
             let detail = format!(
                 "{} workers have jobs, as many as may run (`max_workers`): wait, or delete one",
                 workers.len()
             );
             return Some(OperationError::new("too-many-workers", detail).with_status(429));
         }
-        let free = if let Some(limit) = self.limits.memory {
+        let free = if let Some(limit) = self.means.limits.memory {
             limit.saturating_sub(workers.iter().map(|worker| worker.bytes).sum())
         } else {
             // What is being loaded isn't taken yet.

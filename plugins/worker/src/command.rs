@@ -4,16 +4,15 @@
 //! and a ping is answered; the other computes, all texts together.
 
 use std::ffi::OsString;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Sender, channel};
 
-use serde::Serialize;
-
 use crate::compute::compute;
-use crate::protocol::{Ask, Reply, Request, Say};
+use crate::protocol::{Ask, Request, Say};
 use crate::remote::Remote;
+use crate::stdout::say;
 
 /// Hold a model for the server that started this process
 #[skep::command]
@@ -55,26 +54,6 @@ fn listen(requests: &Sender<Request>) {
         }
     }
     std::process::exit(0);
-}
-
-/// Writes a line for request `id`.
-pub(crate) fn say(id: u64, say: Say) {
-    let Ok(mut line) = serde_json::to_vec(&Reply { id: Some(id), say }) else {
-        unreachable!("texts, numbers and JSON values serialise")
-    };
-    line.push(b'\n');
-    let mut stdout = std::io::stdout().lock();
-    if stdout.write_all(&line).and_then(|()| stdout.flush()).is_err() {
-        // Nobody listens any more.
-        std::process::exit(0);
-    }
-}
-
-pub(crate) fn json(value: &impl Serialize) -> serde_json::Value {
-    let Ok(value) = serde_json::to_value(value) else {
-        unreachable!("texts and numbers serialise")
-    };
-    value
 }
 
 /// Tells a panic on standard error, which the server keeps, without the paths of the machine that

@@ -12,8 +12,8 @@ use skep::prelude::*;
 use skep_engine::{Engine, EngineError, SequenceId, Step};
 
 use crate::answer;
-use crate::command::{json, say};
 use crate::protocol::{Ask, Generate, Line, Load, Loaded, Request, Say, Token};
+use crate::stdout::{json, say};
 
 /// How often a load tells how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(100);

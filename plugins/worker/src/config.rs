@@ -1,12 +1,12 @@
 //! `[plugins.worker]`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use skep::schema::{DurationText, SizeText};
 
-use crate::catalog::Limits;
+use crate::driver::LlamaConfig;
+use crate::supervisor::Limits;
 
 /// How workers are started.
 #[skep::data]
@@ -79,21 +79,4 @@ impl Config {
 
 fn or_forever(limit: Duration) -> Duration {
     if limit.is_zero() { Duration::MAX } else { limit }
-}
-
-/// How llama.cpp's server is started.
-#[skep::data]
-#[derive(Clone)]
-#[serde(default)]
-pub(crate) struct LlamaConfig {
-    /// The program: a path, or a name that is looked for along `PATH`.
-    pub(crate) program: PathBuf,
-    /// Arguments beside those that it's always given (the model, the context, the slots, the address).
-    pub(crate) arguments: Vec<String>,
-}
-
-impl Default for LlamaConfig {
-    fn default() -> Self {
-        Self { program: "llama-server".into(), arguments: Vec::new() }
-    }
 }

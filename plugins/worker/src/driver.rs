@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use skep::prelude::*;
 
-use crate::config::LlamaConfig;
+use crate::protocol::Load;
 
 /// The name of the process's variable that says which of NVIDIA's devices it sees.
 const VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
@@ -25,6 +25,21 @@ pub(crate) trait Driver {
     fn environment(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
+
+    /// All of it, for a worker that loads this.
+    ///
+    /// # Errors
+    /// Those of [`arguments`](Self::arguments).
+    fn recipe(&self, load: Load) -> Result<Recipe> {
+        Ok(Recipe { arguments: self.arguments()?, environment: self.environment(), load })
+    }
+}
+
+/// How a worker's processes are started, and what they load.
+pub(crate) struct Recipe {
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) load: Load,
 }
 
 /// The engine that is built in: it computes on the processor.
@@ -44,6 +59,23 @@ pub(crate) struct Attached<'a> {
     pub(crate) model: &'a str,
     /// The key that it wants.
     pub(crate) api_key: Option<&'a String>,
+}
+
+/// How llama.cpp's server is started.
+#[skep::data]
+#[derive(Clone)]
+#[serde(default)]
+pub(crate) struct LlamaConfig {
+    /// The program: a path, or a name that is looked for along `PATH`.
+    pub(crate) program: PathBuf,
+    /// Arguments beside those that it's always given (the model, the context, the slots, the address).
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Default for LlamaConfig {
+    fn default() -> Self {
+        Self { program: "llama-server".into(), arguments: Vec::new() }
+    }
 }
 
 impl Driver for Cpu {

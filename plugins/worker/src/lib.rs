@@ -38,5 +38,6 @@ mod queue;
 mod remote;
 mod running;
 mod session;
+mod stdout;
 mod supervisor;
 mod worker;

@@ -10,8 +10,8 @@ use skep::problem::Code;
 use tokio::time::timeout;
 
 use crate::catalog::Catalog;
-use crate::config::{Config, LlamaConfig};
-use crate::driver::{Attached, Cpu, Driver, LlamaServer};
+use crate::config::Config;
+use crate::driver::{Attached, Cpu, Driver, LlamaConfig, LlamaServer};
 use crate::log::{KEPT_LINES, LogEntry};
 use crate::process::Program;
 use crate::protocol::{Answer, Ask, Generate, Load, Say, Token};
@@ -60,7 +60,7 @@ impl Workers {
     }
 
     async fn health(&self) -> Health {
-        if self.catalog.program().is_there() {
+        if self.catalog.means.program.is_there() {
             return Health::Healthy;
         }
         Health::Unhealthy("the program that is started as a worker is gone".to_owned())
@@ -219,7 +219,7 @@ impl Workers {
     ) -> Result<Answer> {
         let running = self.catalog.find(&worker_id)?;
         let answer = ask(&running, Ask::Infer(request), job).await?;
-        self.catalog.crashes.forget(&running.model);
+        self.catalog.means.crashes.forget(&running.model);
         Ok(serde_json::from_value(answer)?)
     }
 }
@@ -236,7 +236,7 @@ impl Workers {
     ) -> Result<Worker> {
         let running = self.catalog.start(model, kind, driver, request.clone()).await?;
         let unwanted = StopOnDrop(Some(running.clone()));
-        let limit = self.catalog.limits().start;
+        let limit = self.catalog.means.limits.start;
         let loads = timeout(limit, load(&running, request, job)).await;
         match loads.unwrap_or_else(|_| Err(took_too_long(&running, limit))) {
             Ok(()) => {

@@ -14,12 +14,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::driver::Recipe;
 use crate::liveness::silent;
 use crate::log::{Log, MAX_LINE};
 use crate::protocol::{Reply, Request, Say};
 use crate::running::Running;
 use crate::session::Session;
-use crate::supervisor::Recipe;
 
 /// How long a process may take to end when its standard input has ended, before it's killed.
 const STOP_GRACE: Duration = Duration::from_secs(2);

@@ -20,11 +20,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::milliseconds;
-use crate::command::{json, say};
 use crate::driver::API_KEY;
 use crate::protocol::{Ask, Load, Loaded, Request, Say};
 use crate::remote::api::Api;
 use crate::remote::llama::Llama;
+use crate::stdout::{json, say};
 
 /// What the command line says of the server.
 pub(crate) enum Remote {

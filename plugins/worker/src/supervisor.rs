@@ -1,6 +1,5 @@
 //! What keeps a worker running: its processes, one after the other.
 
-use std::ffi::OsString;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +8,9 @@ use skep::prelude::*;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use crate::catalog::Catalog;
-use crate::crashes::pause;
-use crate::process::Process;
+use crate::crashes::{Crashes, pause};
+use crate::driver::Recipe;
+use crate::process::{Process, Program};
 use crate::protocol::{Ask, Load, Loaded, Say};
 use crate::queue::Place;
 use crate::running::{Ending, Running, Stop};
@@ -19,43 +18,50 @@ use crate::running::{Ending, Running, Stop};
 /// How many crashes in a row end a worker.
 const TOO_MANY: u32 = 5;
 
-/// How a worker's processes are started, and what they load.
-pub(crate) struct Recipe {
-    pub(crate) arguments: Vec<OsString>,
-    pub(crate) environment: Vec<(&'static str, String)>,
-    pub(crate) load: Load,
+/// What workers are run by.
+pub(crate) struct Means {
+    pub(crate) program: Program,
+    pub(crate) limits: Limits,
+    pub(crate) crashes: Crashes,
 }
 
-/// Keeps a worker to its end, and takes it out of the catalog then.
-pub(crate) async fn supervise(
-    catalog: Arc<Catalog>,
-    running: Arc<Running>,
-    recipe: Recipe,
-    first: Process,
-) {
-    let ending = run(&catalog, &running, &recipe, first).await;
-    catalog.remove(&running.id);
-    // Last, so that whoever fails by it finds the catalog without it.
-    running.has_gone(ending);
+/// What workers may take: room and time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How many there may be.
+    pub(crate) workers: usize,
+    /// How much memory all their models may take, bytes; what is free of the machine's if absent.
+    pub(crate) memory: Option<u64>,
+    /// After how long without a job one ends; never if absent.
+    pub(crate) idle: Option<Duration>,
+    /// How long one may take to load its model.
+    pub(crate) start: Duration,
+    /// After how long without an answer a process is ended.
+    pub(crate) unresponsive: Duration,
 }
 
 /// Runs a worker's processes: when one has ended by itself, another is started, after a pause that grows;
 /// until the worker is to end, or too many have ended in a row.
 ///
 /// Whoever starts the worker has the first one load, and is told if that fails.
-async fn run(catalog: &Catalog, running: &Arc<Running>, recipe: &Recipe, first: Process) -> Ending {
+pub(crate) async fn supervise(
+    means: &Means,
+    running: &Arc<Running>,
+    recipe: &Recipe,
+    first: Process,
+) -> Ending {
     let (id, model) = (&running.id, &running.model);
     let (mut process, mut place) = (first, None);
     loop {
         let session = process.session.clone();
-        let exit = attend(catalog, running, process, place.take(), &recipe.load).await;
+        let exit = attend(&means.limits, running, process, place.take(), &recipe.load).await;
         if let Some(stop) = running.stop_reason() {
             info!(worker = %id, %model, "a worker was ended: {exit}");
             return Ending::Stopped(stop);
         }
         let lines = running.last_lines(&session);
         warn!(worker = %id, %model, log = lines.join("\n"), "a worker ended by itself: {exit}");
-        let crashes = catalog.crashes.note(model, lines.clone());
+        let crashes = means.crashes.note(model, lines.clone());
         if !running.has_loaded() {
             return Ending::Crashed { pid: session.pid, exit };
         }
@@ -63,7 +69,8 @@ async fn run(catalog: &Catalog, running: &Arc<Running>, recipe: &Recipe, first: 
             return Ending::CrashLoop { crashes, exit, lines };
         }
         let pause = pause(crashes);
-        running.log.push(LogLevel::Warn, format!("{exit}; it's started again in {pause:?}"));
+        let when = if pause.is_zero() { "at once".to_owned() } else { format!("in {pause:?}") };
+        running.log.push(LogLevel::Warn, format!("{exit}; another process is started {when}"));
         // Those that wait for their turn go on waiting: the model comes first.
         place = Some(running.restarts());
         session.has_ended(exit);
@@ -74,7 +81,7 @@ async fn run(catalog: &Catalog, running: &Arc<Running>, recipe: &Recipe, first: 
         if let Some(stop) = running.stop_reason() {
             return Ending::Stopped(stop);
         }
-        process = match catalog.program().start(recipe, &running.log) {
+        process = match means.program.start(recipe, &running.log) {
             Ok(process) => process,
             Err(error) => {
                 let exit = format!("it can't be started again: {error}");
@@ -88,13 +95,12 @@ async fn run(catalog: &Catalog, running: &Arc<Running>, recipe: &Recipe, first: 
 /// Attends to a process until it has ended. One that isn't the first is told what to load, in `place`.
 /// Returns how it ended, in words.
 async fn attend(
-    catalog: &Catalog,
+    limits: &Limits,
     running: &Arc<Running>,
     process: Process,
     place: Option<Place>,
     load: &Load,
 ) -> String {
-    let limits = catalog.limits();
     let mut kept = pin!(process.keep(running, limits.unresponsive));
     if let Some(place) = place {
         tokio::select! {

@@ -202,7 +202,7 @@ impl Api {
                     if let Some(text) = text.filter(|text| !text.is_empty()) {
                         first.get_or_insert_with(Instant::now);
                         answer.text += &text;
-                        tell(Say::Emit(crate::command::json(&Token { text })));
+                        tell(Say::Emit(crate::stdout::json(&Token { text })));
                     }
                     if choice.finish_reason.as_deref() == Some("length") {
                         answer.finish_reason = FinishReason::Length;
@@ -252,7 +252,7 @@ impl Api {
                 "/v1/completions"
             }
             Prompt::Messages(messages) => {
-                body["messages"] = crate::command::json(&messages);
+                body["messages"] = crate::stdout::json(&messages);
                 "/v1/chat/completions"
             }
         };
