@@ -75,8 +75,8 @@ pub trait Interceptor: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A job was running when its server died, and ends now without another attempt: its client is gone,
-    /// it was cancelled, or it may not run again. What it has kept is still there
+    /// A job that an earlier server has begun ends now without another attempt: its client is gone, it was
+    /// cancelled, or it may not run again. What it has kept is still there
     /// ([`JobContext::restored`]), for who has set something going elsewhere that is to end, too.
     ///
     /// [`after`](Self::after) comes next; the job waits for all interceptors, 10 s at most.

@@ -37,7 +37,7 @@ impl Router {
         Ok(())
     }
 
-    /// Tells every interceptor of a job that was running when its server died and ends now, within 10 s in
+    /// Tells every interceptor of a job that an earlier server has begun and that ends now, within 10 s in
     /// all.
     pub(super) async fn tell_of_cut_off(&self, job: &JobContext) {
         let late = Instant::now() + PLUGIN_PATIENCE;

@@ -83,8 +83,9 @@ impl Router {
         self.lock().jobs.insert(job.id, job.clone());
         let router = self.clone();
         if let Some(state) = end {
+            let has_begun = job.look(|record| record.started_at.is_some());
             self.inner.unfinished.spawn(async move {
-                if ran {
+                if has_begun {
                     router.tell_of_cut_off(&job.cut_off(&router)).await;
                 }
                 job.end_at_once(router, state).await;

@@ -164,6 +164,20 @@ async fn a_graceful_stop_hands_it_over_and_a_cancellation_does_not() {
 }
 
 #[tokio::test]
+async fn one_that_is_handed_over_and_then_cancelled_is_told_of_too() {
+    let disk = Disk::new();
+    let router = disk.router_of(linked(), |_| {}).await;
+    let job = create(&router, "hang_alone", json!({ "key": "between/hang" })).await;
+    within(signal("between/instead").reached(1)).await;
+    within(router.shutdown(Duration::ZERO)).await;
+    disk.0.reopen();
+    disk.0.cancel(job).await.unwrap();
+    let router = disk.router_of(linked(), |_| {}).await;
+    assert!(matches!(end(&router, job).await, JobState::Cancelled));
+    assert_eq!(signal("between/cut off").count(), 1);
+}
+
+#[tokio::test]
 async fn it_is_tried_again_as_the_other_operation_is_unless_that_is_of_no_use() {
     let disk = Disk::new();
     let router = disk.router_of(linked(), |_| {}).await;

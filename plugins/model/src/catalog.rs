@@ -55,6 +55,9 @@ pub(crate) struct Model {
     /// The most tokens that the model was trained for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) context_length: Option<u64>,
+    /// How many numbers are kept of each token of a text (keys and values, of all layers).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kv_size: Option<u64>,
     /// The number of weights.
     pub(crate) parameters: u64,
     /// When it was imported, or downloaded.
@@ -71,7 +74,8 @@ impl Model {
         (bytes, sha256): (u64, String),
         header: Header,
     ) -> Self {
-        let Header { architecture, name, quantisation, context_length, parameters } = header;
+        let Header { architecture, name, quantisation, context_length, kv_size, parameters } =
+            header;
         Self {
             id: id.to_string(),
             file,
@@ -82,6 +86,7 @@ impl Model {
             name,
             quantisation,
             context_length,
+            kv_size,
             parameters,
             imported_at: Timestamp::now(),
         }

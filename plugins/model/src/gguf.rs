@@ -47,6 +47,8 @@ pub(crate) struct Header {
     pub(crate) quantisation: Option<String>,
     /// The most tokens that the model was trained for.
     pub(crate) context_length: Option<u64>,
+    /// How many numbers are kept of each token of a text: keys and values, of all layers.
+    pub(crate) kv_size: Option<u64>,
     /// The number of weights.
     pub(crate) parameters: u64,
 }
@@ -105,9 +107,33 @@ pub(crate) fn read(file: impl BufRead, size: u64) -> Result<Header, GgufError> {
         name: text("general.name"),
         quantisation: integer("general.file_type").map(quantisation),
         context_length: integer(&format!("{architecture}.context_length")),
+        kv_size: kv_size(|key| integer(&format!("{architecture}.{key}"))),
         parameters,
         architecture,
     })
+}
+
+/// What the metadata keys end with that are kept, beside those of `general`.
+const KEPT: [&str; 7] = [
+    ".context_length",
+    ".block_count",
+    ".embedding_length",
+    ".attention.head_count",
+    ".attention.head_count_kv",
+    ".attention.key_length",
+    ".attention.value_length",
+];
+
+/// How many numbers are kept of each token; `None` if the file doesn't tell, or tells nonsense.
+fn kv_size(integer: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    let heads = integer("attention.head_count")?;
+    // A list, where layers differ, isn't read: then it's as much as it can be.
+    let kv_heads = integer("attention.head_count_kv").unwrap_or(heads);
+    let head = || integer("embedding_length")?.checked_div(heads);
+    let key = integer("attention.key_length").or_else(head)?;
+    let value = integer("attention.value_length").or_else(head)?;
+    let layer = kv_heads.checked_mul(key.checked_add(value)?)?;
+    integer("block_count")?.checked_mul(layer)
 }
 
 /// A metadata value, as far as it's kept.
@@ -136,7 +162,7 @@ impl<R: BufRead> Reader<R> {
             let key = self.text(length)?;
             let kind = self.u32()?;
             let value = self.value(kind, 0)?;
-            if key.starts_with("general.") || key.ends_with(".context_length") {
+            if key.starts_with("general.") || KEPT.iter().any(|end| key.ends_with(end)) {
                 metadata.insert(key, value);
             }
         }

@@ -1,5 +1,5 @@
 //! Loading a model: the workers are another plugin's, of which only the names of operations are known,
-//! `worker_list`, `worker_ready`, `worker_spawn` and `worker_delete`.
+//! `worker_list`, `worker_get`, `worker_ready`, `worker_spawn` and `worker_delete`.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,13 +24,16 @@ pub(crate) struct Loads(Mutex<()>);
 impl Loads {
     /// The worker that holds the model, started if there's none.
     pub(crate) async fn load(&self, model: &str, device: u32, job: &JobContext) -> Result<Value> {
+        let ready = |worker: &&Worker| matches!(&*worker.state, "idle" | "busy");
+        if let Some(worker) = workers(model, job).await?.iter().find(ready) {
+            return job.call("worker_get", json!({ "id": worker.id })).await;
+        }
         let _alone = tokio::select! {
             alone = self.0.lock() => alone,
             () = job.cancelled() => return Err(OperationError::message("the job was cancelled")),
         };
         let workers = workers(model, job).await?;
-        let ready = workers.iter().find(|worker| matches!(&*worker.state, "idle" | "busy"));
-        if let Some(worker) = ready.or(workers.first()) {
+        if let Some(worker) = workers.iter().find(ready).or(workers.first()) {
             return job.call("worker_ready", json!({ "id": worker.id })).await;
         }
         let input = json!({ "model": model, "device": device });

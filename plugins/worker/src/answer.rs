@@ -75,6 +75,7 @@ pub(crate) fn problem(error: &EngineError) -> Problem {
         EngineError::UnsupportedTokenizer { .. } | EngineError::UnsupportedModel { .. } => {
             ("unsupported-model", 422, error.to_string())
         }
+        EngineError::Busy { .. } => ("worker-busy", 503, error.to_string()),
         EngineError::MissingCpuFeature { .. } => ("missing-cpu-feature", 500, error.to_string()),
         EngineError::InvalidFile { detail, .. } => {
             let detail = format!("the model's file can't be used: {detail}; import it again");

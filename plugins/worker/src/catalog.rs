@@ -17,7 +17,7 @@ use crate::process::Program;
 use crate::protocol::Load;
 use crate::running::{Running, Stop};
 use crate::supervisor::{Limits, Means, supervise};
-use crate::worker::{Kind, ModelFile};
+use crate::worker::{Kind, Memory, ModelFile};
 
 /// After how long a worker may have ended its job.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub(crate) struct Catalog {
     workers: Mutex<HashMap<String, Arc<Running>>>,
     /// Held while room is made and a worker started in it.
     starting: tokio::sync::Mutex<()>,
-    /// One task a worker, which ends when its process has.
+    /// Two tasks a worker: one keeps it, one waits until it has been idle for long. They end with it.
     keepers: TaskTracker,
 }
 
@@ -44,6 +44,7 @@ impl Catalog {
     }
 
     /// Starts a worker, for which idle ones may have to end. It's in the catalog from now to its end.
+    /// Returns what it's to load: with fewer slots if there isn't memory for all.
     ///
     /// # Errors
     /// `worker-crash-loop`, `too-many-workers`, `out-of-memory`; `worker-not-started`.
@@ -53,12 +54,17 @@ impl Catalog {
         kind: Kind,
         driver: &(dyn Driver + Sync),
         load: Load,
-    ) -> Result<Arc<Running>> {
+    ) -> Result<(Arc<Running>, Load)> {
         let _alone = self.starting.lock().await;
         self.means.crashes.check(&model.id)?;
-        self.make_room(model).await?;
-        let recipe = driver.recipe(load)?;
-        let log = Log::new();
+        let (memory, log) = (driver.memory(model, load.context), Log::new());
+        let slots = self.make_room(model, &memory, load.slots).await?;
+        if slots < load.slots {
+            let message = format!("there's memory for {slots} of {} slots", load.slots);
+            log.push(LogLevel::Warn, message);
+        }
+        let load = Load { slots, ..load };
+        let recipe = driver.recipe(load.clone())?;
         let process = self.means.program.start(&recipe, &log).map_err(|error| {
             let detail = format!("the worker's process can't be started: {error}");
             OperationError::new("worker-not-started", detail)
@@ -67,7 +73,8 @@ impl Catalog {
             let mut workers = self.lock();
             let id = free_id(&workers);
             let session = process.session.clone();
-            let running = Arc::new(Running::new(id.clone(), model, kind, log, session));
+            let running = Running::new(id.clone(), model, kind, memory.with(slots), log, session);
+            let running = Arc::new(running);
             workers.insert(id, running.clone());
             running
         };
@@ -87,18 +94,21 @@ impl Catalog {
             // Last, so that whoever fails by it finds the catalog without it.
             kept.has_gone(ending);
         });
-        Ok(running)
+        Ok((running, load))
     }
 
     /// Ends workers that have no job, the one that has had none for the longest first, until there's a
-    /// place and memory for the model.
+    /// place and memory for the model. Returns for how many slots there is, at most so many.
     ///
     /// # Errors
     /// `too-many-workers` (429) or `out-of-memory` (503), if all that are left have jobs.
-    async fn make_room(&self, model: &ModelFile) -> Result<()> {
+    async fn make_room(&self, model: &ModelFile, memory: &Memory, most: usize) -> Result<usize> {
         loop {
             let workers = self.list();
-            let Some(lack) = self.lack(&workers, model) else { return Ok(()) };
+            let lack = match self.room(&workers, model, memory) {
+                Ok(room) => return Ok(slots(memory, room).clamp(1, most.max(1))),
+                Err(lack) => lack,
+            };
             let idle = workers.iter().filter_map(|one| Some((one.queue.idle_since()?, one)));
             let Some((_, idle)) = idle.min_by_key(|(since, _)| *since) else {
                 return Err(lack.with_retry_after(RETRY_AFTER));
@@ -112,32 +122,33 @@ impl Catalog {
         }
     }
 
-    /// What is lacking for one more worker, if anything is.
-    fn lack(&self, workers: &[Arc<Running>], model: &ModelFile) -> Option<OperationError> {
+    /// How much memory there is for one more worker, bytes, if there's a place for it and enough for one
+    /// slot.
+    fn room(&self, workers: &[Arc<Running>], model: &ModelFile, memory: &Memory) -> Result<u64> {
         if workers.len() >= self.means.limits.workers {
             let detail = format!(
                 "{} workers have jobs, as many as may run (`max_workers`): wait, or delete one",
                 workers.len()
             );
-            return Some(OperationError::new("too-many-workers", detail).with_status(429));
+            return Err(OperationError::new("too-many-workers", detail).with_status(429));
         }
         let free = if let Some(limit) = self.means.limits.memory {
-            limit.saturating_sub(workers.iter().map(|worker| worker.bytes).sum())
+            limit.saturating_sub(workers.iter().map(|worker| worker.memory).sum())
         } else {
-            // What is being loaded isn't taken yet.
-            let loading = workers.iter().filter(|worker| worker.is_loading());
-            free_memory().saturating_sub(loading.map(|worker| worker.bytes).sum())
+            let to_come = workers.iter().map(|worker| worker.memory_to_come()).sum();
+            free_memory().saturating_sub(to_come)
         };
-        if model.bytes <= free {
-            return None;
+        let needed = memory.with(1);
+        if needed <= free {
+            return Ok(free);
         }
         let detail = format!(
-            "the model `{}` takes {} bytes of memory, and {free} are free; the workers that run have \
-             jobs",
-            model.id, model.bytes
+            "the model `{}` takes {needed} bytes of memory with one context, and {free} are free{}",
+            model.id,
+            if workers.is_empty() { "" } else { "; the workers that run have jobs" },
         );
         let error = OperationError::new("out-of-memory", detail).with_status(503);
-        Some(error.with("needed", model.bytes).with("free", free))
+        Err(error.with("needed", needed).with("free", free))
     }
 
     /// The workers, the oldest first.
@@ -170,6 +181,12 @@ impl Catalog {
         // A thread that died under the lock has at most left a worker out.
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// For how many slots there's room beside the weights.
+fn slots(memory: &Memory, room: u64) -> usize {
+    let slots = room.saturating_sub(memory.weights).checked_div(memory.slot);
+    slots.map_or(usize::MAX, |slots| usize::try_from(slots).unwrap_or(usize::MAX))
 }
 
 /// How much memory the machine can still give, bytes.

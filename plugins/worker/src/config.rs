@@ -25,8 +25,8 @@ pub(crate) struct Config {
     pub(crate) threads: Option<usize>,
     /// How many workers may run at once. For one more, one that has no job ends.
     pub(crate) max_workers: usize,
-    /// How much memory the models of all workers may take; what is free of the machine's if absent. For
-    /// one more, those end that have had no job for the longest.
+    /// How much memory all workers may take, for weights and contexts; what is free of the machine's if
+    /// absent. For one more, those end that have had no job for the longest.
     pub(crate) max_memory: Option<SizeText>,
     /// After how long without a job a worker ends, and gives its memory back; `0s` is never.
     pub(crate) idle_unload: DurationText,

@@ -36,13 +36,12 @@ pub(crate) fn pause(crashes: u32) -> Duration {
 }
 
 impl Crashes {
-    /// A worker of the model has crashed, with these last words. Returns how many have in a row.
-    pub(crate) fn note(&self, model: &str, lines: Vec<String>) -> u32 {
+    /// A worker of the model has crashed, with these last words.
+    pub(crate) fn note(&self, model: &str, lines: Vec<String>) {
         let mut rows = self.lock();
         rows.retain(|_, row| row.last.elapsed() < FORGOTTEN);
         let count = rows.get(model).map_or(0, |row| row.count) + 1;
         rows.insert(model.to_owned(), Row { count, last: Instant::now(), lines });
-        count
     }
 
     /// A worker of the model has answered.
@@ -62,8 +61,8 @@ impl Crashes {
             return Ok(());
         }
         let detail = format!(
-            "{count} workers of the model `{model}` have crashed one after the other; the next one may \
-             be started in {:.1} s. The last one's last words: {}",
+            "{count} processes of workers of the model `{model}` have crashed one after the other; the next \
+             worker may be started in {:.1} s. The last one's last words: {}",
             left.as_secs_f64(),
             lines.last().map_or("none", String::as_str),
         );

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use skep::prelude::*;
 
 use crate::protocol::Load;
+use crate::worker::{Memory, ModelFile};
 
 /// The name of the process's variable that says which of NVIDIA's devices it sees.
 const VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
@@ -25,6 +26,9 @@ pub(crate) trait Driver {
     fn environment(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
+
+    /// How much memory a model takes.
+    fn memory(&self, model: &ModelFile, context: usize) -> Memory;
 
     /// All of it, for a worker that loads this.
     ///
@@ -82,6 +86,19 @@ impl Driver for Cpu {
     fn arguments(&self) -> Result<Vec<OsString>> {
         Ok(Vec::new())
     }
+
+    fn memory(&self, model: &ModelFile, context: usize) -> Memory {
+        // Weights are kept as they are multiplied, which takes more than they do in the file.
+        let percent = match model.quantisation.as_deref().and_then(|name| name.get(..2)) {
+            Some("Q4") => 140,
+            Some("Q5") => 165,
+            Some("Q6") => 155,
+            Some("Q8") => 110,
+            _ => 100,
+        };
+        let weights = model.bytes.saturating_mul(percent) / 100;
+        Memory { weights, slot: context_bytes(model, context, size_of::<f32>()) }
+    }
 }
 
 impl Driver for LlamaServer<'_> {
@@ -100,6 +117,11 @@ impl Driver for LlamaServer<'_> {
         Ok(all)
     }
 
+    fn memory(&self, model: &ModelFile, context: usize) -> Memory {
+        // Keys and values of 16 bits, unless its arguments say otherwise.
+        Memory { weights: model.bytes, slot: context_bytes(model, context, size_of::<u16>()) }
+    }
+
     fn environment(&self) -> Vec<(&'static str, String)> {
         vec![(VISIBLE_DEVICES, self.device.to_string())]
     }
@@ -110,10 +132,21 @@ impl Driver for Attached<'_> {
         Ok(vec!["url".into(), self.url.into(), self.model.into()])
     }
 
+    fn memory(&self, _: &ModelFile, _: usize) -> Memory {
+        // That is the other server's.
+        Memory::default()
+    }
+
     fn environment(&self) -> Vec<(&'static str, String)> {
         // Not an argument, which all the machine's users can see.
         self.api_key.map(|key| (API_KEY, key.clone())).into_iter().collect()
     }
+}
+
+/// How much memory a full context takes, of numbers of this size.
+fn context_bytes(model: &ModelFile, context: usize, number: usize) -> u64 {
+    let tokens = model.context_length.unwrap_or(u64::MAX).min(context as u64);
+    model.kv_size.unwrap_or_default().saturating_mul(tokens).saturating_mul(number as u64)
 }
 
 /// Where a program is: as it's named if that is a path, else along `PATH`.
@@ -128,6 +161,23 @@ fn find(program: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_that_of_the_weights_and_of_each_slots_context() {
+        let model = ModelFile {
+            id: "m".to_owned(),
+            architecture: "llama".to_owned(),
+            bytes: 1_000,
+            quantisation: Some("Q4_K_M".to_owned()),
+            context_length: Some(2048),
+            kv_size: Some(10),
+        };
+        let memory = Cpu.memory(&model, 4096);
+        assert_eq!((memory.weights, memory.slot), (1_400, 2048 * 10 * 4));
+        assert_eq!(memory.with(3), 1_400 + 3 * 2048 * 10 * 4);
+        let unknown = ModelFile { quantisation: None, kv_size: None, ..model };
+        assert_eq!(Cpu.memory(&unknown, 4096).with(4), 1_000);
+    }
 
     #[test]
     fn a_program_is_found_along_the_path_or_named_as_missing() {

@@ -1,4 +1,7 @@
 //! Whether a worker's process still answers: one that hangs would hold its jobs for ever.
+//!
+//! What answers is the process, beside what it computes: a computation that finds no end isn't noticed, and
+//! its jobs have their own time limits.
 
 use std::time::Duration;
 
@@ -18,16 +21,17 @@ pub(crate) async fn silent(session: &Session, limit: Duration) {
     let every = PING_EVERY.min(limit / PINGS).max(Duration::from_millis(1));
     let mut pings = interval(every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut silence = Duration::ZERO;
+    let (mut silence, mut is_asked) = (Duration::ZERO, false);
     loop {
         pings.tick().await;
         if session.was_heard() {
-            silence = Duration::ZERO;
+            (silence, is_asked) = (Duration::ZERO, false);
         } else if silence >= limit {
             return;
         }
         silence += every;
-        session.ping();
+        // One at a time: they would take the room of what jobs ask for.
+        is_asked = is_asked || session.ping();
     }
 }
 

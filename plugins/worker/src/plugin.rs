@@ -120,7 +120,14 @@ impl Workers {
         job: &JobContext,
     ) -> Result<Worker> {
         let remote = remote_model.unwrap_or_else(|| model.clone());
-        let model = ModelFile { id: model, architecture: "remote".to_owned(), bytes: 0 };
+        let model = ModelFile {
+            id: model,
+            architecture: "remote".to_owned(),
+            bytes: 0,
+            quantisation: None,
+            context_length: None,
+            kv_size: None,
+        };
         let load = Load { path: String::new(), context: self.context, slots: ATTACHED_SLOTS };
         let driver = Attached { url: &url, model: &remote, api_key: self.api_keys.get(&url) };
         let kind = Kind { backend: Backend::Url, device: 0, url: Some(url.clone()) };
@@ -219,6 +226,7 @@ impl Workers {
     ) -> Result<Answer> {
         let running = self.catalog.find(&worker_id)?;
         let answer = ask(&running, Ask::Infer(request), job).await?;
+        running.has_answered();
         self.catalog.means.crashes.forget(&running.model);
         Ok(serde_json::from_value(answer)?)
     }
@@ -234,7 +242,7 @@ impl Workers {
         request: Load,
         job: &JobContext,
     ) -> Result<Worker> {
-        let running = self.catalog.start(model, kind, driver, request.clone()).await?;
+        let (running, request) = self.catalog.start(model, kind, driver, request).await?;
         let unwanted = StopOnDrop(Some(running.clone()));
         let limit = self.catalog.means.limits.start;
         let loads = timeout(limit, load(&running, request, job)).await;
@@ -311,14 +319,20 @@ async fn load(running: &Arc<Running>, load: Load, job: &JobContext) -> Result<()
 /// job is cancelled, so is the request.
 async fn ask(running: &Arc<Running>, ask: Ask, job: &JobContext) -> Result<Value> {
     let relayed = async {
-        let place = running.enter().await?;
-        wait(running, &place, job).await?;
-        let mut replies = running.ask(ask, place).await?;
+        let mut place = running.enter().await?;
+        let mut replies = loop {
+            wait(running, &place, job).await?;
+            match running.ask(ask.clone(), place).await {
+                Ok(replies) => break replies,
+                // Its process has ended before it was asked, and the next one comes.
+                Err(again) => place = again,
+            }
+        };
         let result = relay(running, &mut replies, job).await;
         if let Err(error) = &result
             && error.problem().code == "worker-crashed"
         {
-            for line in running.last_lines(replies.session()) {
+            for line in replies.session().exit().await.lines {
                 job.log(LogLevel::Error, line).await?;
             }
         }
@@ -335,7 +349,8 @@ async fn wait(running: &Running, place: &Place, job: &JobContext) -> Result<()> 
     let ahead = running.before(place, None).await?;
     let mut before = ahead;
     while before > 0 {
-        let done = (ahead - before) as u64;
+        // More come before it when the worker is started again.
+        let done = ahead.saturating_sub(before) as u64;
         job.progress(done, ahead as u64, "jobs before this one").await?;
         before = running.before(place, Some(before)).await?;
     }

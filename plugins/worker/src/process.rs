@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::driver::Recipe;
 use crate::liveness::silent;
@@ -94,9 +95,15 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Moves lines between the process and its session until the process or the worker is to end, or until
-    /// it doesn't answer for so long; and ends the process. Returns how it ended, in words.
-    pub(crate) async fn keep(self, running: &Arc<Running>, unresponsive: Duration) -> String {
+    /// Moves lines between the process and its session until the worker is to end or the process is
+    /// `unwanted`, or until it doesn't answer for so long; and ends the process. Returns how it ended, in
+    /// words.
+    pub(crate) async fn keep(
+        self,
+        running: &Arc<Running>,
+        unwanted: &CancellationToken,
+        unresponsive: Duration,
+    ) -> String {
         let Self { mut child, session, mut requests } = self;
         let group = Group::of(&child);
         let (mut hearing, mut reading) = (JoinSet::new(), JoinSet::new());
@@ -112,6 +119,7 @@ impl Process {
                 _ = child.wait() => None,
                 () = write(stdin, &mut requests) => None,
                 () = running.end.cancelled() => None,
+                () = unwanted.cancelled() => None,
                 Some(heard) = hearing.join_next() => heard.ok().flatten(),
                 () = hangs(running, &session, unresponsive) => {
                     Some(format!("it did not answer for {unresponsive:?}, and was ended"))

@@ -26,7 +26,7 @@ pub(crate) struct Request {
 }
 
 /// What a worker is asked for.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Ask {
     /// Load the model; the first request.

@@ -93,13 +93,20 @@ async fn serve(remote: Remote) -> ExitCode {
             }
         };
         match ask {
-            Ask::Load(load) => match start(&remote, &load, &mut llama).await {
-                Ok((loaded, new)) => {
-                    api = Some(Arc::new(new));
-                    say(id, Say::Result(json(&loaded)));
+            Ask::Load(load) => {
+                let started = tokio::select! {
+                    started = start(&remote, &load, &mut llama) => started,
+                    // The server is gone, or doesn't want it any more.
+                    _ = lines.next_line() => return ExitCode::SUCCESS,
+                };
+                match started {
+                    Ok((loaded, new)) => {
+                        api = Some(Arc::new(new));
+                        say(id, Say::Result(json(&loaded)));
+                    }
+                    Err(problem) => say(id, Say::Error(problem)),
                 }
-                Err(problem) => say(id, Say::Error(problem)),
-            },
+            }
             Ask::Infer(generate) => {
                 let Some(api) = api.clone() else {
                     let error = OperationError::new("worker-not-loaded", "the worker has no model");

@@ -1,19 +1,21 @@
 //! One worker: its queue, what it's asked, its end.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 use skep::placement::LOCALHOST;
 use skep::prelude::*;
 use skep::problem::{Code, Problem};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
 use crate::protocol::{Ask, Loaded, Say};
 use crate::queue::{Closed, Place, Queue};
-use crate::session::{Ended, MAX_SLOTS, Replies, Session};
-use crate::worker::{Kind, ModelFile, State, Worker};
+use crate::session::{Ended, Exit, MAX_SLOTS, Replies, Session};
+use crate::worker::{Backend, Kind, ModelFile, State, Worker};
 
 /// How many of its last lines are told of a worker that crashed.
 const LAST_LINES: usize = 20;
@@ -43,6 +45,8 @@ pub(crate) enum Ending {
     /// Its processes ended by themselves one after the other: how many, how the last one did, and that one's
     /// last lines.
     CrashLoop { crashes: u32, exit: String, lines: Vec<String> },
+    /// A process that was to take another's place has no model: why.
+    NotRestarted(String),
 }
 
 #[derive(Clone, Debug)]
@@ -59,14 +63,16 @@ pub(crate) struct Running {
     pub(crate) id: String,
     pub(crate) model: String,
     architecture: String,
-    /// The size of the model's file: about the memory that it takes.
-    pub(crate) bytes: u64,
+    /// How much memory it may take, bytes.
+    pub(crate) memory: u64,
     kind: Kind,
     pub(crate) started_at: Timestamp,
     pub(crate) log: Log,
     /// Fires when the worker is to end.
     pub(crate) end: CancellationToken,
     stop: OnceLock<Stop>,
+    /// How many processes have ended by themselves since one has answered.
+    crashes: AtomicU32,
     life: watch::Sender<Life>,
     /// Its jobs, in the order they came.
     pub(crate) queue: Arc<Queue>,
@@ -82,25 +88,27 @@ struct Processes {
 }
 
 impl Running {
-    /// A worker for a model, with its log and its first process.
+    /// A worker for a model, with its memory, its log and its first process.
     pub(crate) fn new(
         id: String,
         model: &ModelFile,
         kind: Kind,
+        memory: u64,
         log: Log,
         session: Arc<Session>,
     ) -> Self {
-        let ModelFile { id: model, architecture, bytes } = model.clone();
+        let ModelFile { id: model, architecture, .. } = model.clone();
         Self {
             id,
             model,
             architecture,
-            bytes,
+            memory,
             kind,
             started_at: Timestamp::now(),
             log,
             end: CancellationToken::new(),
             stop: OnceLock::new(),
+            crashes: AtomicU32::new(0),
             life: watch::Sender::new(Life::Loading),
             queue: Queue::new(),
             processes: Mutex::new(Processes { session, restarts: 0 }),
@@ -143,9 +151,16 @@ impl Running {
         }
     }
 
-    /// Whether its model isn't in memory yet.
-    pub(crate) fn is_loading(&self) -> bool {
-        matches!(*self.life.borrow(), Life::Loading | Life::Restarting)
+    /// How much of its memory it hasn't taken yet, about.
+    pub(crate) fn memory_to_come(&self) -> u64 {
+        let is_loading = matches!(*self.life.borrow(), Life::Loading | Life::Restarting);
+        match self.kind.backend {
+            // It takes memory as its texts grow.
+            Backend::Cpu => self.memory.saturating_sub(resident(self.processes().session.pid)),
+            // It's another process's, which takes all of it when it loads.
+            Backend::LlamaServer if is_loading => self.memory,
+            Backend::LlamaServer | Backend::Url => 0,
+        }
     }
 
     /// Whether its model is in memory.
@@ -184,12 +199,17 @@ impl Running {
 
     /// Asks the worker for something; it's the turn of `place`. Cancel-safe: a dropped future has asked
     /// for nothing.
-    pub(crate) async fn ask(&self, ask: Ask, place: Place) -> Result<Replies> {
+    ///
+    /// # Errors
+    /// The place, if the process has ended before it was asked: another may take its place.
+    pub(crate) async fn ask(&self, ask: Ask, place: Place) -> Result<Replies, Place> {
         let session = self.processes().session.clone();
-        match session.ask(ask, place).await {
-            Ok(replies) => Ok(replies),
-            Err(Ended) => Err(self.lost(&session).await),
+        let asked = session.ask(ask, place).await;
+        if asked.is_err() {
+            // From then on the worker has another process, or none.
+            session.exit().await;
         }
+        asked
     }
 
     /// The next of the worker's replies. Cancel-safe.
@@ -226,6 +246,16 @@ impl Running {
         processes.restarts += 1;
     }
 
+    /// A process has ended by itself. Returns how many have since one has answered.
+    pub(crate) fn has_crashed(&self) -> u32 {
+        self.crashes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A process has answered.
+    pub(crate) fn has_answered(&self) {
+        self.crashes.store(0, Ordering::Relaxed);
+    }
+
     /// Ends the worker. The first reason counts.
     pub(crate) fn stop(&self, why: Stop) {
         self.stop.get_or_init(|| why);
@@ -248,13 +278,18 @@ impl Running {
     pub(crate) fn has_gone(&self, ending: Ending) {
         let exit = match &ending {
             Ending::Crashed { exit, .. } | Ending::CrashLoop { exit, .. } => exit.clone(),
+            Ending::NotRestarted(why) => why.clone(),
             // Then it's told whose wish that was.
             Ending::Stopped(_) => String::new(),
         };
+        let session = self.processes().session.clone();
+        let lines = self.last_lines(&session);
+        // Whatever else waits for its end.
+        self.end.cancel();
         self.life.send_replace(Life::Gone(ending));
         self.log.close();
         self.queue.close();
-        self.processes().session.has_ended(exit);
+        session.has_ended(Exit { how: exit, lines });
     }
 
     /// Waits for the worker's end, and says why nothing can be had of it.
@@ -269,7 +304,7 @@ impl Running {
 
     /// Waits for the end of one of its processes, and says why nothing can be had of it.
     async fn lost(&self, session: &Session) -> OperationError {
-        let exit = session.exit().await;
+        let Exit { how: exit, .. } = session.exit().await;
         match self.stop_reason() {
             Some(stop) => self.ended(&Ending::Stopped(stop)),
             None => self.ended(&Ending::Crashed { pid: session.pid, exit }),
@@ -292,6 +327,10 @@ impl Running {
                 );
                 let error = OperationError::new("worker-crash-loop", detail).with_status(503);
                 error.with("log", lines.clone())
+            }
+            Ending::NotRestarted(why) => {
+                let detail = format!("{worker} has ended: it was to be started again, but {why}");
+                OperationError::new("worker-not-loaded", detail)
             }
             Ending::Stopped(Stop::Deleted) => {
                 OperationError::new("worker-deleted", format!("{worker} was deleted"))
@@ -316,4 +355,12 @@ impl Running {
         // Only assignments run under the lock.
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How much memory a process has, bytes.
+fn resident(pid: u32) -> u64 {
+    let (pid, mut system) = (Pid::from_u32(pid), System::new());
+    let memory = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, memory);
+    system.process(pid).map_or(0, sysinfo::Process::memory)
 }

@@ -33,8 +33,16 @@ pub(crate) struct Session {
     was_heard: AtomicBool,
     /// What it said waits for its job; what it says meanwhile isn't read.
     is_deaf: AtomicBool,
-    /// How the process ended, in words.
-    exit: watch::Sender<Option<String>>,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+/// The end of a process.
+#[derive(Clone, Debug)]
+pub(crate) struct Exit {
+    /// How it came, in words.
+    pub(crate) how: String,
+    /// The last lines of its log.
+    pub(crate) lines: Vec<String>,
 }
 
 /// A request that is worked on.
@@ -67,20 +75,24 @@ impl Session {
 
     /// Asks the process for something; it's the turn of `place`. Cancel-safe: a dropped future has asked
     /// for nothing.
-    pub(crate) async fn ask(self: &Arc<Self>, ask: Ask, place: Place) -> Result<Replies, Ended> {
-        let permit = self.requests.reserve().await.map_err(|_| Ended)?;
+    ///
+    /// # Errors
+    /// The place, if the process has ended.
+    pub(crate) async fn ask(self: &Arc<Self>, ask: Ask, place: Place) -> Result<Replies, Place> {
+        let Ok(permit) = self.requests.reserve().await else { return Err(place) };
         let id = self.next_id();
         let (sender, receiver) = mpsc::channel(REPLIES);
-        let current = Current { replies: sender, _place: place };
-        self.current().as_mut().ok_or(Ended)?.insert(id, current);
+        match self.current().as_mut() {
+            Some(current) => current.insert(id, Current { replies: sender, _place: place }),
+            None => return Err(place),
+        };
         permit.send(Request { id, ask });
         Ok(Replies { id, receiver, ended: false, session: self.clone() })
     }
 
-    /// Asks the process for a sign of life.
-    pub(crate) fn ping(&self) {
-        // While so much waits to be written that there's no room, a ping would say nothing new.
-        let _ = self.requests.try_send(Request { id: self.next_id(), ask: Ask::Ping(true) });
+    /// Asks the process for a sign of life; `false` if there's no room for that now.
+    pub(crate) fn ping(&self) -> bool {
+        self.requests.try_send(Request { id: self.next_id(), ask: Ask::Ping(true) }).is_ok()
     }
 
     /// Whether the process has said something since this was last asked, or couldn't be heard.
@@ -104,14 +116,14 @@ impl Session {
         }
     }
 
-    /// The process has ended, `exit` says how: fails all that wait for its replies.
-    pub(crate) fn has_ended(&self, exit: String) {
+    /// The process has ended: fails all that wait for its replies.
+    pub(crate) fn has_ended(&self, exit: Exit) {
         self.exit.send_replace(Some(exit));
         self.current().take();
     }
 
     /// Waits until the process has ended, and says how. Cancel-safe.
-    pub(crate) async fn exit(&self) -> String {
+    pub(crate) async fn exit(&self) -> Exit {
         let mut exit = self.exit.subscribe();
         let exit = exit.wait_for(Option::is_some).await;
         let Ok(Some(exit)) = exit.as_deref() else { unreachable!("the session has the sender") };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use skep::prelude::*;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::crashes::{Crashes, pause};
@@ -13,9 +14,10 @@ use crate::driver::Recipe;
 use crate::process::{Process, Program};
 use crate::protocol::{Ask, Load, Loaded, Say};
 use crate::queue::Place;
-use crate::running::{Ending, Running, Stop};
+use crate::running::{Ending, Running};
+use crate::session::Exit;
 
-/// How many crashes in a row end a worker.
+/// How many crashes end a worker that hasn't answered in between.
 const TOO_MANY: u32 = 5;
 
 /// What workers are run by.
@@ -54,17 +56,22 @@ pub(crate) async fn supervise(
     let (mut process, mut place) = (first, None);
     loop {
         let session = process.session.clone();
-        let exit = attend(&means.limits, running, process, place.take(), &recipe.load).await;
+        let (exit, failure) =
+            attend(&means.limits, running, process, place.take(), &recipe.load).await;
         if let Some(stop) = running.stop_reason() {
             info!(worker = %id, %model, "a worker was ended: {exit}");
             return Ending::Stopped(stop);
         }
+        if let Some(why) = failure {
+            return not_restarted(running, why);
+        }
         let lines = running.last_lines(&session);
         warn!(worker = %id, %model, log = lines.join("\n"), "a worker ended by itself: {exit}");
-        let crashes = means.crashes.note(model, lines.clone());
+        means.crashes.note(model, lines.clone());
         if !running.has_loaded() {
             return Ending::Crashed { pid: session.pid, exit };
         }
+        let crashes = running.has_crashed();
         if crashes >= TOO_MANY {
             return Ending::CrashLoop { crashes, exit, lines };
         }
@@ -73,7 +80,7 @@ pub(crate) async fn supervise(
         running.log.push(LogLevel::Warn, format!("{exit}; another process is started {when}"));
         // Those that wait for their turn go on waiting: the model comes first.
         place = Some(running.restarts());
-        session.has_ended(exit);
+        session.has_ended(Exit { how: exit, lines });
         tokio::select! {
             () = sleep(pause) => {}
             () = running.end.cancelled() => {}
@@ -84,37 +91,57 @@ pub(crate) async fn supervise(
         process = match means.program.start(recipe, &running.log) {
             Ok(process) => process,
             Err(error) => {
-                let exit = format!("it can't be started again: {error}");
-                return Ending::Crashed { pid: session.pid, exit };
+                return not_restarted(running, format!("its process can't be started: {error}"));
             }
         };
         running.begins(process.session.clone());
     }
 }
 
-/// Attends to a process until it has ended. One that isn't the first is told what to load, in `place`.
-/// Returns how it ended, in words.
+fn not_restarted(running: &Running, why: String) -> Ending {
+    let Running { id, model, .. } = running;
+    warn!(worker = %id, %model, "a worker can't be started again: {why}");
+    Ending::NotRestarted(why)
+}
+
+/// Attends to a process until it has ended. One that isn't the first is told what to load, in `place`; if
+/// it can't, it's ended. Returns how it ended, in words, and why it couldn't.
 async fn attend(
     limits: &Limits,
     running: &Arc<Running>,
     process: Process,
     place: Option<Place>,
     load: &Load,
-) -> String {
-    let mut kept = pin!(process.keep(running, limits.unresponsive));
+) -> (String, Option<String>) {
+    let unwanted = CancellationToken::new();
+    let mut kept = pin!(process.keep(running, &unwanted, limits.unresponsive));
     if let Some(place) = place {
-        tokio::select! {
-            exit = &mut kept => return exit,
-            () = reload(running, place, load, limits.start) => {}
+        let loaded = tokio::select! {
+            exit = &mut kept => return (exit, None),
+            loaded = reload(running, place, load, limits.start) => loaded,
+        };
+        if let Err(why) = loaded {
+            unwanted.cancel();
+            return (kept.await, Some(why));
         }
     }
-    kept.await
+    (kept.await, None)
 }
 
-/// Has the worker's new process load. If it can't, that ends the worker.
-async fn reload(running: &Running, place: Place, load: &Load, limit: Duration) {
+/// Has the worker's new process load.
+///
+/// # Errors
+/// Why it can't. If the process ends, this doesn't.
+async fn reload(
+    running: &Running,
+    place: Place,
+    load: &Load,
+    limit: Duration,
+) -> Result<(), String> {
     let loads = async {
-        let mut replies = running.ask(Ask::Load(load.clone()), place).await?;
+        let Ok(mut replies) = running.ask(Ask::Load(load.clone()), place).await else {
+            return std::future::pending().await;
+        };
         loop {
             match running.next(&mut replies).await? {
                 Say::Result(loaded) => return Ok(serde_json::from_value::<Loaded>(loaded)?),
@@ -123,11 +150,12 @@ async fn reload(running: &Running, place: Place, load: &Load, limit: Duration) {
             }
         }
     };
-    let error = match timeout(limit, loads).await {
-        Ok(Ok(loaded)) => return running.loaded(loaded),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("it hasn't loaded its model within {limit:?}"),
-    };
-    running.log.push(LogLevel::Error, error);
-    running.stop(Stop::NotLoaded);
+    match timeout(limit, loads).await {
+        Ok(Ok(loaded)) => {
+            running.loaded(loaded);
+            Ok(())
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it hasn't loaded its model within {limit:?}")),
+    }
 }

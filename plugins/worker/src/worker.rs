@@ -9,6 +9,30 @@ pub(crate) struct ModelFile {
     pub(crate) architecture: String,
     /// The file's size.
     pub(crate) bytes: u64,
+    /// How its weights are stored: `Q4_K_M`.
+    #[serde(default)]
+    pub(crate) quantisation: Option<String>,
+    /// The most tokens that it was trained for.
+    #[serde(default)]
+    pub(crate) context_length: Option<u64>,
+    /// How many numbers are kept of each token of a text.
+    #[serde(default)]
+    pub(crate) kv_size: Option<u64>,
+}
+
+/// How much memory a worker may take, bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) weights: u64,
+    /// The context of one of its slots, when it's full.
+    pub(crate) slot: u64,
+}
+
+impl Memory {
+    /// With so many slots.
+    pub(crate) fn with(&self, slots: usize) -> u64 {
+        self.weights.saturating_add(self.slot.saturating_mul(slots as u64))
+    }
 }
 
 /// What a worker computes with, and where.

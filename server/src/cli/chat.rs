@@ -61,6 +61,11 @@ impl Person {
         Self { lines, is_there: io::stdin().is_terminal() }
     }
 
+    /// Whether it's a person, who sees what is told, and not a program.
+    pub(super) fn is_there(&self) -> bool {
+        self.is_there
+    }
+
     /// Tells something, if someone reads it.
     pub(super) fn tell(&self, line: &str) -> io::Result<()> {
         if self.is_there { writeln!(io::stderr(), "{line}") } else { Ok(()) }

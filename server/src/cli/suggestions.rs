@@ -15,6 +15,8 @@ struct Suggestion {
     source: &'static str,
     /// The file's size, rounded up.
     megabytes: u64,
+    /// The memory that it takes with one full context of a worker, as that reckons, megabytes.
+    memory: u64,
 }
 
 /// The smallest first.
@@ -23,26 +25,31 @@ const SUGGESTIONS: [Suggestion; 5] = [
         name: "SmolLM2 360M",
         source: "hf:HuggingFaceTB/SmolLM2-360M-Instruct-GGUF/smollm2-360m-instruct-q8_0.gguf",
         megabytes: 390,
+        memory: 760,
     },
     Suggestion {
         name: "Gemma 3 1B",
         source: "hf:ggml-org/gemma-3-1b-it-GGUF/gemma-3-1b-it-Q4_K_M.gguf",
         megabytes: 810,
+        memory: 1350,
     },
     Suggestion {
         name: "Llama 3.2 3B",
         source: "hf:bartowski/Llama-3.2-3B-Instruct-GGUF/Llama-3.2-3B-Instruct-Q4_K_M.gguf",
         megabytes: 2020,
+        memory: 3780,
     },
     Suggestion {
         name: "Gemma 3 4B",
         source: "hf:ggml-org/gemma-3-4b-it-GGUF/gemma-3-4b-it-Q4_K_M.gguf",
         megabytes: 2490,
+        memory: 4640,
     },
     Suggestion {
         name: "Llama 3.1 8B",
         source: "hf:bartowski/Meta-Llama-3.1-8B-Instruct-GGUF/Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf",
         megabytes: 4930,
+        memory: 7980,
     },
 ];
 
@@ -54,24 +61,28 @@ pub(super) async fn ask(client: &Client, person: &mut Person) -> Result<Option<S
     let free = free_memory(client).await?;
     let fitting = fitting(free);
     person.tell("There is no model yet.")?;
-    let mut usual = String::new();
+    let mut number = String::new();
     if let Some(last) = fitting.len().checked_sub(1) {
+        person.tell(if free.is_some() { "These fit into the memory:" } else { "Some are:" })?;
         list(fitting, person)?;
-        usual = format!(", or an empty line for {}", last.min(USUAL) + 1);
+        number = format!("a number, or an empty line for {}; ", last.min(USUAL) + 1);
     }
-    let prompt =
-        format!("Which one (a number{usual}; hf:OWNER/REPO/FILE.gguf, https://..., a file)? ");
+    let prompt = format!("Which one ({number}hf:OWNER/REPO/FILE.gguf, https://..., a file)? ");
     loop {
         let Some(answer) = person.ask(&prompt).await? else { return Ok(None) };
+        // Who sees no list has chosen nothing of it.
+        if answer.is_empty() && (fitting.is_empty() || !person.is_there()) {
+            return Ok(None);
+        }
         match pick(fitting, &answer) {
             Ok(source) => return Ok(Some(source)),
+            Err(why) if !person.is_there() => return Err(why.into()),
             Err(why) => person.tell(&why)?,
         }
     }
 }
 
 fn list(fitting: &[Suggestion], person: &Person) -> io::Result<()> {
-    person.tell("These fit into the memory:")?;
     for (number, Suggestion { name, megabytes, .. }) in (1..).zip(fitting) {
         let tenths = megabytes.div_ceil(100);
         person.tell(&format!("  {number}  {name:<13} {}.{} GB", tenths / 10, tenths % 10))?;
@@ -95,10 +106,10 @@ fn pick(fitting: &[Suggestion], answer: &str) -> Result<String, String> {
     }
 }
 
-/// Those that fit into so much memory, with room for what they are asked.
+/// Those that fit into so much memory, bytes; all if it isn't known.
 fn fitting(free: Option<u64>) -> &'static [Suggestion] {
     let fits =
-        |suggestion: &Suggestion| free.is_none_or(|free| suggestion.megabytes * 1_300_000 <= free);
+        |suggestion: &Suggestion| free.is_none_or(|free| suggestion.memory * 1_000_000 <= free);
     let count = SUGGESTIONS.iter().take_while(|suggestion| fits(suggestion)).count();
     &SUGGESTIONS[..count]
 }
@@ -119,7 +130,7 @@ mod tests {
     fn what_fits_is_offered_the_smallest_first() {
         assert!(SUGGESTIONS.is_sorted_by_key(|suggestion| suggestion.megabytes));
         let counts = [0, 1, 2, 3, 4, 8].map(|gigabytes| fitting(Some(gigabytes * GB)).len());
-        assert_eq!(counts, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(counts, [0, 1, 2, 2, 3, 5]);
         assert_eq!(fitting(None).len(), 5);
     }
 

@@ -62,6 +62,12 @@ fn a_machine_without_a_model_asks_where_there_is_one() {
     up.args(["up", "--max-tokens", "48", "--server", &free_url(), "--data-dir"]).arg(data.path());
     let asked = typed(up.current_dir(data.path()), "");
     assert!(stderr(&asked).contains("no model was named"), "{asked:?}");
+    for (answer, told) in [("\n", "no model was named"), ("9\nHi\n", "there is no number 9")] {
+        let mut up = skep();
+        up.args(["up", "--server", &free_url(), "--data-dir"]).arg(data.path());
+        let asked = typed(up.current_dir(data.path()), answer);
+        assert!(stderr(&asked).contains(told), "{asked:?}");
+    }
     // What is answered is taken for its place.
     let mut up = skep();
     up.args(["up", "--max-tokens", "48", "--server", &free_url(), "--data-dir"]).arg(data.path());
@@ -88,7 +94,7 @@ fn a_machine_without_a_model_gets_one_that_is_proposed() {
     let mut up = skep();
     up.args(["up", "--max-tokens", "48", "--server", &free_url(), "--data-dir"]).arg(data.path());
     up.env("HF_ENDPOINT", endpoint).current_dir(data.path());
-    let answered = typed(&mut up, "9\n1\nHi\n");
+    let answered = typed(&mut up, "1\nHi\n");
     assert!(answered.status.success() && !stdout(&answered).is_empty(), "{answered:?}");
     let asked = asked.join().expect("it serves");
     assert!(asked.starts_with("GET /HuggingFaceTB/SmolLM2-360M-Instruct-GGUF/resolve/"), "{asked}");

@@ -51,7 +51,11 @@ impl File {
 }
 
 fn sound() -> File {
-    let file = File::new(2, 6)
+    let file = File::new(2, 10)
+        .integer("llama.block_count", 3)
+        .integer("llama.embedding_length", 64)
+        .integer("llama.attention.head_count", 8)
+        .integer("llama.attention.head_count_kv", 2)
         .pair("general.name", "Small")
         .integer("general.file_type", 15)
         .integer("llama.context_length", 2048)
@@ -68,6 +72,8 @@ fn a_sound_header_is_read() {
         name: Some("Small".into()),
         quantisation: Some("Q4_K_M".into()),
         context_length: Some(2048),
+        // 3 layers of 2 heads, each with 8 numbers of a key and 8 of a value.
+        kv_size: Some(96),
         parameters: 11,
     };
     assert_eq!(sound().read().unwrap(), expected);

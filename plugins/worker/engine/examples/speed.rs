@@ -4,12 +4,15 @@
 
 #![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use skep_engine::{DEFAULT_CONTEXT, Engine, EngineError, Prompt, Request, Sampling, SpecialTokens};
+use skep_engine::{
+    DEFAULT_CONTEXT, Engine, EngineError, Prompt, Request, Sampling, SpecialTokens, Step,
+};
 
 const PROMPT_TOKENS: usize = 512;
 const GENERATED_TOKENS: usize = 128;
@@ -56,15 +59,24 @@ fn together(engine: &mut Engine, count: usize) -> Result<f64, EngineError> {
     for _ in 0..count {
         engine.begin(&request("Once upon a time, there was", GENERATED_TOKENS))?;
     }
-    // Their prompts, and the first tokens.
-    engine.advance(&mut |_, _| ControlFlow::Continue(()))?;
+    // Until each has its first token.
+    let mut first = HashSet::new();
+    while first.len() < count {
+        engine.advance(&mut |id, step| {
+            if matches!(step, Step::Token { .. }) {
+                first.insert(id);
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
     let (started, mut tokens) = (Instant::now(), 0);
     while engine.is_busy() {
-        for (_, done) in engine.advance(&mut |_, _| ControlFlow::Continue(()))? {
-            tokens += done.usage.completion_tokens - 1;
-        }
+        engine.advance(&mut |_, _| {
+            tokens += 1;
+            ControlFlow::Continue(())
+        })?;
     }
-    Ok(tokens as f64 / started.elapsed().as_secs_f64())
+    Ok(f64::from(tokens) / started.elapsed().as_secs_f64())
 }
 
 fn request(text: &str, max_tokens: usize) -> Request {

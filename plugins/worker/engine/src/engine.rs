@@ -37,9 +37,12 @@ pub struct Engine {
     decoder: Decoder,
     /// The texts under way, in the order they came.
     sequences: Vec<Sequence>,
-    last_id: u64,
-    /// By which text each slot was used last.
+    /// When each slot was used last, by `clock`.
     last_uses: Vec<u64>,
+    /// Counts beginnings and ends.
+    clock: u64,
+    /// Texts that have ended while only another one's end was waited for.
+    ended: Vec<(SequenceId, Generation)>,
 }
 
 /// What is known of a loaded model.
@@ -110,15 +113,15 @@ impl Engine {
         let decoder =
             Decoder::load(&mut file, config, tokenizer.len(), info.context, slots, progress)?;
         file.finish()?;
-        let last_uses = vec![0; slots];
         Ok(Self {
             info,
             tokenizer,
             template,
             decoder,
             sequences: Vec::new(),
-            last_id: 0,
-            last_uses,
+            last_uses: vec![0; slots],
+            clock: 0,
+            ended: Vec::new(),
         })
     }
 
@@ -141,7 +144,8 @@ impl Engine {
         }
     }
 
-    /// Generates a text; blocks until it is done. Texts that are under way go on meanwhile, untold.
+    /// Generates a text; blocks until it is done. Others that are under way go on meanwhile, and
+    /// [`advance`](Self::advance) returns those that have ended.
     ///
     /// `on_step` is called after each batch of the prompt and after each token. What it answers is
     /// heeded at once: after [`ControlFlow::Break`] nothing more is computed, and the text so far is
@@ -159,7 +163,15 @@ impl Engine {
             let ended = self.advance(&mut |id, step| {
                 if id == ours { on_step(step) } else { ControlFlow::Continue(()) }
             })?;
-            if let Some((_, generation)) = ended.into_iter().find(|(id, _)| *id == ours) {
+            let mut generated = None;
+            for (id, generation) in ended {
+                if id == ours {
+                    generated = Some(generation);
+                } else {
+                    self.ended.push((id, generation));
+                }
+            }
+            if let Some(generation) = generated {
                 return Ok(generation);
             }
         }
@@ -178,16 +190,15 @@ impl Engine {
         // The last token is always read again, since its scores are not kept.
         let kept = common(self.decoder.tokens(slot), &prompt).min(prompt.len() - 1);
         self.decoder.truncate(slot, kept);
-        self.last_id += 1;
-        self.last_uses[slot] = self.last_id;
-        let id = SequenceId(self.last_id);
+        self.use_slot(slot);
+        let id = SequenceId(self.clock);
         self.sequences.push(Sequence::new(id, slot, prompt, kept, writer, begun));
         Ok(id)
     }
 
-    /// Whether a text is under way.
+    /// Whether a text is under way, or has ended and [`advance`](Self::advance) hasn't returned it yet.
     pub fn is_busy(&self) -> bool {
-        !self.sequences.is_empty()
+        !(self.sequences.is_empty() && self.ended.is_empty())
     }
 
     /// Computes the next token of each text that is under way, or the next part of its prompt; returns
@@ -198,13 +209,17 @@ impl Engine {
     ///
     /// # Errors
     /// If the computation fails. Then nothing is under way any more, and nothing is remembered.
+    ///
+    /// # Panics
+    /// If `on_step` does. The engine is of no use then: some of its texts never end.
     pub fn advance(
         &mut self,
         on_step: &mut dyn FnMut(SequenceId, Step<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<(SequenceId, Generation)>, EngineError> {
         let plan = self.plan();
+        let mut ended = std::mem::take(&mut self.ended);
         if plan.is_empty() {
-            return Ok(Vec::new());
+            return Ok(ended);
         }
         let chunks: Vec<_> = plan
             .iter()
@@ -242,9 +257,9 @@ impl Engine {
                 endings.push((index, reason));
             }
         }
-        let mut ended = Vec::new();
         for (index, reason) in endings.into_iter().rev() {
             let sequence = self.sequences.remove(index);
+            self.use_slot(sequence.slot);
             let id = sequence.id;
             ended.push((id, sequence.end(reason, &mut |step| on_step(id, step))));
         }
@@ -255,26 +270,27 @@ impl Engine {
     pub fn cancel(&mut self, id: SequenceId) -> Option<Generation> {
         let index = self.sequences.iter().position(|sequence| sequence.id == id)?;
         let sequence = self.sequences.remove(index);
+        self.use_slot(sequence.slot);
         Some(sequence.end(FinishReason::Cancelled, &mut |_| ControlFlow::Continue(())))
     }
 
     /// What is computed next: which tokens of which texts. Each that is written gets its token; prompts
-    /// get what room is left, the oldest first.
+    /// share what room there is.
     fn plan(&self) -> Vec<(usize, (usize, usize))> {
-        let is_shared = self.sequences.iter().any(Sequence::is_writing);
-        let mut room = if is_shared { SHARED_BATCH } else { BATCH };
-        let mut plan = Vec::new();
-        for (index, sequence) in self.sequences.iter().enumerate() {
-            let (start, all) = (self.decoder.tokens(sequence.slot).len(), sequence.tokens.len());
-            let count = if sequence.is_writing() { all - start } else { room.min(all - start) };
-            if !sequence.is_writing() {
-                room -= count;
-            }
-            if count > 0 {
-                plan.push((index, (start, start + count)));
-            }
-        }
-        plan
+        let writing = self.sequences.iter().filter(|sequence| sequence.is_writing()).count();
+        let room = if writing > 0 { SHARED_BATCH } else { BATCH };
+        let share = room / (self.sequences.len() - writing).max(1);
+        let next = |(index, sequence): (usize, &Sequence)| {
+            let start = self.decoder.tokens(sequence.slot).len();
+            let end = sequence.tokens.len().min(start + share.max(1));
+            (index, (start, end))
+        };
+        self.sequences.iter().enumerate().map(next).collect()
+    }
+
+    fn use_slot(&mut self, slot: usize) {
+        self.clock += 1;
+        self.last_uses[slot] = self.clock;
     }
 
     /// The free slot that remembers the most of the prompt, if at least half of what it remembers goes on

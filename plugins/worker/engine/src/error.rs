@@ -126,7 +126,6 @@ impl EngineError {
                 | Self::EmptyPrompt
                 | Self::PromptTooLong { .. }
                 | Self::InvalidRequest { .. }
-                | Self::Busy { .. }
         )
     }
 }

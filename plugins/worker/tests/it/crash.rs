@@ -1,5 +1,7 @@
 //! Workers that die, or are none.
 
+use std::time::Duration;
+
 use serde_json::json;
 use skep::job::{EventKind, LogLevel};
 
@@ -90,6 +92,40 @@ async fn a_worker_that_crashes_again_and_again_is_given_up_with_its_last_words()
     // The log has all its processes' lines, and ends with the worker.
     let lines = server.result(&logs).await;
     assert_eq!(lines, json!({ "lines": 8 }));
+    // Nothing of it is left that a shutdown would wait for.
+    let down = server.router.shutdown(Duration::ZERO);
+    tokio::time::timeout(Duration::from_secs(5), down).await.expect("it goes down");
+}
+
+#[tokio::test]
+async fn a_worker_that_can_not_be_started_again_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let gone = directory.path().join("gone");
+    let error = json!({
+        "type": "about:blank", "title": "No", "status": 500, "code": "damaged-model",
+        "detail": "the disk is broken",
+    });
+    let load = r#"*'"load"'*)"#;
+    let refuse = format!(
+        r#"{load} if test -e '{}'; then echo "{{\"id\":$id,\"error\":$REFUSAL}}"; continue; fi;"#,
+        gone.display()
+    );
+    let script = format!("REFUSAL='{error}'\n{}", READY.replace(load, &refuse));
+    let server = Server::with_script(&script).await;
+    let worker = server.call("worker_spawn", json!({ "model": "tiny" })).await.unwrap();
+    let ask = |prompt: &str| json!({ "model": "tiny", "prompt": prompt });
+    let works = server.job("infer", ask("hang")).await;
+    eventually("it is on it", async || (server.worker().await["jobs"] == 1).then_some(())).await;
+    let waits = server.job("infer", ask("Hi")).await;
+    eventually("the other waits", async || (server.worker().await["jobs"] == 2).then_some(()))
+        .await;
+    std::fs::write(gone, "").unwrap();
+    assert!(kill("-9", &worker["pid"]));
+    assert_eq!(server.problem(&works).await.code, "worker-crashed");
+    let problem = server.problem(&waits).await;
+    assert_eq!(problem.code, "worker-not-loaded", "{problem}");
+    assert!(problem.detail.contains("the disk is broken"), "{problem}");
+    assert!(server.workers().await.is_empty());
 }
 
 #[tokio::test]

@@ -105,6 +105,22 @@ async fn a_worker_works_for_as_many_jobs_at_once_as_it_has_slots() {
     two_at_once(&server).await;
 }
 
+#[tokio::test]
+async fn with_little_memory_a_worker_has_fewer_slots_and_without_a_context_it_is_not_started() {
+    // What the model's 98 MB take, and each slot's context of 4096 tokens.
+    let (weights, slot) = (137_707_404_u64, 30 * 3 * (64 + 64) * 4096 * 4_u64);
+    let spawn = json!({ "model": "smollm2" });
+    let server = Server::real_with(json!({ "max_memory": weights + 3 * slot - 1 })).await;
+    let worker = server.call("worker_spawn", spawn.clone()).await.unwrap();
+    assert_eq!(worker["slots"], 2);
+    let logs = server.job("worker_logs", json!({ "id": worker["id"] })).await;
+    assert_eq!(server.result(&logs).await, json!({ "lines": 1 }));
+    let server = Server::real_with(json!({ "max_memory": weights + slot - 1 })).await;
+    let problem = server.call("worker_spawn", spawn).await.unwrap_err();
+    assert_eq!(problem.code, "out-of-memory", "{problem}");
+    assert_eq!(problem.extensions["needed"], weights + slot);
+}
+
 /// Sees that a worker with two slots works for two jobs at once, and for the third when one of these has
 /// ended.
 pub(crate) async fn two_at_once(server: &Server) {

@@ -87,6 +87,25 @@ fn those_that_write_go_on_while_a_long_prompt_is_read() {
 }
 
 #[test]
+fn a_short_prompt_does_not_wait_for_a_long_one() {
+    let mut engine = load(SMOLLM2, 2);
+    let long = engine.begin(&greedy(&"bees and flowers ".repeat(200), 1)).unwrap();
+    let short = engine.begin(&greedy("The capital of France is", 1)).unwrap();
+    let mut ended = HashMap::new();
+    advance(&mut engine, &mut ended);
+    assert!(ended.contains_key(&short) && !ended.contains_key(&long));
+}
+
+#[test]
+fn one_that_is_waited_for_alone_loses_no_other() {
+    let mut engine = load(SMOLLM2, 2);
+    let other = engine.begin(&greedy("The capital of France is", 1)).unwrap();
+    assert_eq!(generate(&mut engine, &greedy("1, 2, 3,", 3)).text, " 4,");
+    assert!(engine.is_busy());
+    assert_eq!(rest(&mut engine)[&other].text, " Paris");
+}
+
+#[test]
 fn conversations_that_alternate_keep_what_was_read() {
     let mut engine = load(SMOLLM2, 2);
     let mut texts = ["Bees fly from flower to flower, and", "Ships sail from port to port, and"]
@@ -120,7 +139,7 @@ fn no_more_are_begun_than_there_are_slots() {
         engine.advance(&mut |_, _| ControlFlow::Continue(())).unwrap();
     }
     let error = engine.begin(&story).unwrap_err();
-    assert!(matches!(error, EngineError::Busy { slots: 2 }) && error.is_request_error(), "{error}");
+    assert!(matches!(error, EngineError::Busy { slots: 2 }), "{error}");
 
     let done = engine.cancel(first).unwrap();
     assert_eq!((done.finish_reason, &*done.text), (FinishReason::Cancelled, " a small town"));
