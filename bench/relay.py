@@ -79,7 +79,7 @@ def main():
             echo = {"value": "x", "count": EVENTS}
             infer = {"model": "model", "prompt": "Once upon a time", "max_tokens": TOKENS, "seed": 1}
             stream(at_hive, "infer", infer | {"max_tokens": 4})
-            ways = [(at_hive, {}), (at_queen, {"hive_id": "hive"})]
+            ways = {"direct": (at_hive, {}), "relayed": (at_queen, {"hive_id": "hive"})}
             print(f"store `{store}`, medians of {rounds} rounds:")
             for name, measure in [
                 ("ms a token", lambda at, way: stream(at, "infer", infer | way) / TOKENS * 1e3),
@@ -87,9 +87,12 @@ def main():
                 # Last: what they leave to be stored takes the processor from others for a while.
                 ("M events/s of `echo`", lambda at, way: EVENTS / stream(at, "echo", echo | way) / 1e6),
             ]:
-                # By turns, so that a slow moment of the machine meets both.
-                taken = [[measure(at, way) for at, way in ways] for _ in range(rounds)]
-                direct, relayed = (statistics.median(side) for side in zip(*taken))
+                taken = {way: [] for way in ways}
+                for number in range(rounds):
+                    # By turns, the one or the other first, so that a slow moment of the machine meets both.
+                    for way in ways if number % 2 else reversed(ways):
+                        taken[way].append(measure(*ways[way]))
+                direct, relayed = (statistics.median(taken[way]) for way in ways)
                 print(f"  {name:22} direct {direct:8.2f}  relayed {relayed:8.2f}  ratio {relayed / direct:.3f}")
         finally:
             for server in [queen, hive]:
