@@ -21,8 +21,8 @@ pub type Result<T, E = OperationError> = std::result::Result<T, E>;
 /// Why an operation failed. It ends its job as `failed` and is told to the caller as a [`Problem`].
 ///
 /// Any [`std::error::Error`] becomes one by `?`, with the code `failed` and the error's text; a
-/// [`Problem`] keeps its code, and of a store that isn't available clients aren't told why. Like `anyhow::Error`, this type therefore doesn't implement
-/// [`std::error::Error`] itself.
+/// [`Problem`] keeps its code, and of a store that isn't available clients aren't told why. Like
+/// `anyhow::Error`, this type therefore doesn't implement [`std::error::Error`] itself.
 ///
 /// ```
 /// use skep::OperationError;
@@ -92,6 +92,30 @@ impl OperationError {
             Some(near) => error.with("did_you_mean", near),
             None => error,
         }
+    }
+
+    /// Says of an operation that was called and isn't there which plugin has it: `missing-plugin`, status 501.
+    /// Any other error stays as it is.
+    ///
+    /// ```
+    /// use skep::prelude::*;
+    ///
+    /// async fn brew(job: &JobContext) -> Result<u32> {
+    ///     let water = job.call("water_heat", serde_json::json!({ "to": 96 })).await;
+    ///     water.map_err(|error| error.or_missing_plugin("water", "kitchen-water"))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn or_missing_plugin(self, plugin: &str, crate_name: &str) -> Self {
+        if !self.problem.is(Code::UnknownOperation) {
+            return self;
+        }
+        let detail = format!(
+            "{}: it's the plugin `{plugin}` that has it, which is not linked into this server (crate \
+             {crate_name})",
+            self.problem.detail
+        );
+        Self::new("missing-plugin", detail).with_status(501)
     }
 
     /// Sets the HTTP status that a waiting client gets.
@@ -203,5 +227,21 @@ mod tests {
     fn a_problem_keeps_its_code() {
         let refuse = || -> Result<()> { Err(Problem::new(Code::Conflict, "taken"))? };
         assert_eq!(refuse().unwrap_err().problem().status, 409);
+    }
+
+    #[test]
+    fn whose_an_unknown_operation_is_can_be_told_and_other_errors_stay() {
+        let told = |code| {
+            let problem = Problem::new(code, "no operation is called `water_heat`");
+            OperationError::from(problem).or_missing_plugin("water", "kitchen-water").into_problem()
+        };
+        let missing = told(Code::UnknownOperation);
+        assert_eq!((&*missing.code, missing.status), ("missing-plugin", 501));
+        assert!(missing.detail.starts_with("no operation is called `water_heat`: "), "{missing}");
+        assert!(missing.detail.contains("kitchen-water"), "{missing}");
+        assert_eq!(
+            told(Code::Timeout),
+            Problem::new(Code::Timeout, "no operation is called `water_heat`")
+        );
     }
 }

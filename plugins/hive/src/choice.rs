@@ -74,9 +74,8 @@ pub(crate) fn least_loaded(candidates: &[Candidate]) -> Option<Choice> {
         let Heartbeat { jobs, capacity, .. } = &*hive.heartbeat;
         (hive.state, jobs.live, !hive.is_here, Reverse(capacity.memory_free), hive.id.clone())
     })?;
-    let reason = format!("no hive has the model, and this one the least to do ({} jobs)", {
-        hive.heartbeat.jobs.live
-    });
+    let jobs = hive.heartbeat.jobs.live;
+    let reason = format!("no hive has the model, and this one the least to do ({jobs} jobs)");
     Some(Choice { id: hive.id.clone(), reason })
 }
 

@@ -109,12 +109,7 @@ impl Reported {
         let Report { url, model, remote_model } = report;
         let input = json!({ "url": url, "model": model, "remote_model": remote_model });
         let worker = router.call("worker_attach", input).await.map_err(|problem| {
-            if !problem.is(Code::UnknownOperation) {
-                return OperationError::from(problem);
-            }
-            let detail = "workers are the plugin `worker`'s, which is not linked into this server \
-                          (crate skep-worker)";
-            OperationError::new("missing-plugin", detail).with_status(501)
+            OperationError::from(problem).or_missing_plugin("worker", "skep-worker")
         })?;
         let id = worker["id"].as_str().unwrap_or_default().to_owned();
         info!(worker = %id, %url, %model, "a worker tells of itself");

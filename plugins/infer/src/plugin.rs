@@ -27,11 +27,9 @@ impl Inference {
     #[operation(emits = Token, placed(model = "model"))]
     async fn infer(&self, Input(input): Input<InferInput>, job: &JobContext) -> Result<Inferred> {
         let request = input.request()?;
-        if job.router().operation("worker_spawn").is_err() {
-            let detail = "`infer` asks the workers of the plugin `worker`, which is not linked \
-                          into this server (crate skep-worker)";
-            return Err(OperationError::new("missing-plugin", detail).with_status(501));
-        }
+        job.router().operation("worker_spawn").map_err(|error| {
+            OperationError::from(error).or_missing_plugin("worker", "skep-worker")
+        })?;
         let output = if input.stream { Output::Relayed } else { Output::Dropped };
         let mut tries = 0;
         let (worker, answer) = loop {

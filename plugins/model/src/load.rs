@@ -5,7 +5,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use skep::job::Output;
 use skep::prelude::*;
-use skep::problem::Code;
 use tokio::sync::Mutex;
 
 /// A worker, as far as it matters here.
@@ -58,14 +57,7 @@ pub(crate) async fn unload(model: &str, job: &JobContext) -> Result<Vec<String>>
 /// The workers of the model.
 async fn workers(model: &str, job: &JobContext) -> Result<Vec<Worker>> {
     let listed = job.call::<Vec<Worker>>("worker_list", json!({})).await;
-    let mut workers = listed.map_err(|error| {
-        if !error.problem().is(Code::UnknownOperation) {
-            return error;
-        }
-        let detail = "models are loaded by the workers of the plugin `worker`, which is not linked \
-                      into this server (crate skep-worker)";
-        OperationError::new("missing-plugin", detail).with_status(501)
-    })?;
+    let mut workers = listed.map_err(|error| error.or_missing_plugin("worker", "skep-worker"))?;
     workers.retain(|worker| worker.model == model);
     Ok(workers)
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skep::prelude::*;
-use skep::problem::Code;
 use tokio::time::timeout;
 
 use crate::catalog::Catalog;
@@ -290,14 +289,8 @@ impl Drop for StopOnDrop {
 }
 
 async fn locate(job: &JobContext, model: &str) -> Result<Location> {
-    job.call("model_locate", json!({ "id": model })).await.map_err(|error| {
-        if !error.problem().is(Code::UnknownOperation) {
-            return error;
-        }
-        let detail = "workers load the models of the plugin `model`, which is not linked into this \
-                      server (crate skep-model)";
-        OperationError::new("missing-plugin", detail).with_status(501)
-    })
+    let located = job.call("model_locate", json!({ "id": model })).await;
+    located.map_err(|error| error.or_missing_plugin("model", "skep-model"))
 }
 
 fn took_too_long(running: &Running, limit: Duration) -> OperationError {
@@ -322,6 +315,10 @@ async fn ask(running: &Arc<Running>, ask: Ask, job: &JobContext) -> Result<Value
         let mut place = running.enter().await?;
         let mut replies = loop {
             wait(running, &place, job).await?;
+            if matches!(ask, Ask::Infer(_)) {
+                // The turn may have come by a load that failed.
+                running.ready().await?;
+            }
             match running.ask(ask.clone(), place).await {
                 Ok(replies) => break replies,
                 // Its process has ended before it was asked, and the next one comes.
