@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use bytes::{Buf, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use memchr::memchr;
 
+use crate::connection::Body;
 use crate::failure::Failure;
 
 /// The longest event, bytes. A job's log, which has to take it, is limited by configuration.
@@ -16,7 +16,7 @@ const MAX_FRAME: usize = 64 * 1024 * 1024;
 
 /// Reads the events of one answer.
 pub struct Frames {
-    body: Incoming,
+    body: Body,
     scanner: Scanner,
 }
 
@@ -32,7 +32,7 @@ pub struct Frame<'a> {
 }
 
 impl Frames {
-    pub(crate) fn new(body: Incoming) -> Self {
+    pub(crate) fn new(body: Body) -> Self {
         Self { body, scanner: Scanner::default() }
     }
 

@@ -9,6 +9,7 @@
 //! that servers which lead to each other end in an error ([`check_hops`]).
 //!
 //! - `address.rs`, `connect.rs`: where the server is, and the way there
+//! - `connection.rs`, `inner_waker.rs`: its connections, which are driven by who reads what comes by them
 //! - `server.rs`: what it's asked
 //! - `frames.rs`: the events that it answers with
 //! - `relay.rs`: a job that is done there
@@ -16,8 +17,10 @@
 
 mod address;
 mod connect;
+mod connection;
 mod failure;
 mod frames;
+mod inner_waker;
 mod relay;
 mod server;
 

@@ -1,15 +1,12 @@
 //! Another Skep server: what it's asked over HTTP.
 
-use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -20,15 +17,12 @@ use skep::{JobId, OperationSpec, Problem};
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::connect::Connector;
+use crate::connection::{Body, Connections};
 use crate::failure::Failure;
 use crate::frames::Frames;
 
 /// How long the head of an answer, and all of one that isn't a stream, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long an unused connection is kept.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// The largest answer that isn't a stream, bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -38,7 +32,7 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 pub struct Server {
     address: Address,
     authority: String,
-    requests: Client<Connector, Full<Bytes>>,
+    connections: Arc<Connections>,
 }
 
 /// A job that another server is to do.
@@ -61,11 +55,8 @@ pub struct JobOrder<'a> {
 impl Server {
     /// The server at `address`. Nothing is asked yet.
     pub fn new(address: Address) -> Self {
-        let requests = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(Connector(address.clone()));
-        Self { authority: address.authority(), address, requests }
+        let connections = Arc::new(Connections::new(address.clone()));
+        Self { authority: address.authority(), address, connections }
     }
 
     /// Where it is.
@@ -163,11 +154,12 @@ impl Server {
         path: &str,
         body: Bytes,
         headers: &[(&'static str, &str)],
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<Body>, Failure> {
         let cant_be_asked = |what: String| Failure::Foreign(format!("it can't be asked: {what}"));
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.authority))
+            .uri(path)
+            .header(header::HOST, &self.authority)
             .body(Full::new(body))
             .map_err(|error| cant_be_asked(error.to_string()))?;
         for (name, value) in headers {
@@ -175,12 +167,8 @@ impl Server {
             let value = value.map_err(|error| cant_be_asked(format!("{name}: {error}")))?;
             request.headers_mut().insert(*name, value);
         }
-        let response = match timeout(PATIENCE, self.requests.request(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) if error.is_connect() => {
-                return Err(Failure::Unreachable(cause(&error)));
-            }
-            Ok(Err(error)) => return Err(Failure::Broken(cause(&error))),
+        let response = match timeout(PATIENCE, self.connections.send(request)).await {
+            Ok(answered) => answered?,
             Err(_) => return Err(Failure::Broken(format!("nothing within {PATIENCE:?}"))),
         };
         if response.status().is_success() {
@@ -191,7 +179,7 @@ impl Server {
 }
 
 /// What an answer refuses.
-async fn refusal(response: Response<Incoming>) -> Failure {
+async fn refusal(response: Response<Body>) -> Failure {
     let status = response.status();
     let is_problem = response
         .headers()
@@ -207,7 +195,7 @@ async fn refusal(response: Response<Incoming>) -> Failure {
     Failure::Foreign(format!("status {status}, and no problem of Skep's"))
 }
 
-async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Failure> {
+async fn read<T: DeserializeOwned>(response: Response<Body>) -> Result<T, Failure> {
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
     let body = match timeout(PATIENCE, body).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -215,14 +203,6 @@ async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Fa
         Err(_) => return Err(Failure::Broken(format!("not all of it within {PATIENCE:?}"))),
     };
     serde_json::from_slice(&body).map_err(|error| Failure::Foreign(error.to_string()))
-}
-
-/// The last cause of an error has the reason, those before it say where it was noticed.
-fn cause(mut error: &(dyn Error + 'static)) -> String {
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    error.to_string()
 }
 
 /// An operation as a server describes it.
