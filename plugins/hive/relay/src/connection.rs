@@ -27,6 +27,9 @@ use crate::inner_waker::InnerWaker;
 /// After how long without use a connection isn't used any more.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// How many unused connections are kept.
+const MAX_UNUSED: usize = 32;
+
 /// The connections to one server.
 pub(crate) struct Connections {
     address: Address,
@@ -45,9 +48,9 @@ struct Connection {
 
 /// What reads from a connection, and writes to it.
 struct Driver {
-    /// Boxed: it's moved from whoever asks to who reads the answer, and back.
-    connection: Box<http1::Connection<Wire, Full<Bytes>>>,
-    has_ended: bool,
+    /// `None` once it has ended: who waits for something of it learns that by its being dropped. Boxed,
+    /// since it's moved from whoever asks to who reads the answer, and back.
+    connection: Option<Box<http1::Connection<Wire, Full<Bytes>>>>,
     waker: InnerWaker,
 }
 
@@ -107,7 +110,10 @@ impl Unused {
     }
 
     fn put(&self, connection: Connection) {
-        self.lock().push((Instant::now(), connection));
+        let mut unused = self.lock();
+        if unused.len() < MAX_UNUSED {
+            unused.push((Instant::now(), connection));
+        }
     }
 
     /// All that weren't left too long ago.
@@ -125,8 +131,7 @@ impl Connection {
         let wire = connected.map_err(|error| Failure::Unreachable(error.to_string()))?;
         let opened = http1::handshake(wire).await;
         let (requests, connection) = opened.map_err(|error| Failure::Unreachable(cause(&error)))?;
-        let connection = Box::new(connection);
-        let driver = Driver { connection, has_ended: false, waker: InnerWaker::new() };
+        let driver = Driver { connection: Some(Box::new(connection)), waker: InnerWaker::new() };
         Ok(Self { requests, driver })
     }
 
@@ -156,10 +161,12 @@ impl Driver {
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let Self { connection, has_ended, waker } = self;
+        let Self { connection, waker } = self;
         waker.poll(cx, |cx| {
-            // Why it ends is told to whoever waits.
-            *has_ended = *has_ended || connection.poll_unpin(cx).is_ready();
+            // An error of it is told to whoever waits.
+            if connection.as_mut().is_some_and(|driven| driven.poll_unpin(cx).is_ready()) {
+                *connection = None;
+            }
             poll(cx)
         })
     }
@@ -178,7 +185,8 @@ impl hyper::body::Body for Body {
         let frame = ready!(driver.poll(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)));
         if frame.is_none()
             && let Some(connection) = connection.take()
-            && !connection.driver.has_ended
+            // It's not, if it has ended, or the answer has come before all of the request was sent.
+            && connection.requests.is_ready()
         {
             unused.put(connection);
         }
@@ -208,35 +216,49 @@ fn cause(mut error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Notify;
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
 
     use super::*;
 
-    /// A server that answers `answers` requests on each connection with its number and `rest`, then closes it.
-    async fn server(answers: usize, rest: &'static str) -> Connections {
+    /// A server that answers requests, each with its connection's number and `rest`, until it's told to close the
+    /// connection.
+    async fn server(rest: &'static str) -> (Connections, Arc<Notify>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let close = Arc::new(Notify::new());
+        let closes = close.clone();
         tokio::spawn(async move {
             for number in 0.. {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                'answers: for _ in 0..answers {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        let Ok(byte) = stream.read_u8().await else { break 'answers };
-                        head.push(byte);
-                    }
-                    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked";
-                    let answer = format!("{head}\r\n\r\n1\r\n{number}\r\n{rest}");
-                    stream.write_all(answer.as_bytes()).await.unwrap();
+                tokio::select! {
+                    () = answer(&mut stream, number, rest) => {}
+                    () = closes.notified() => {}
                 }
             }
         });
-        Connections::new(Address::Tcp(address.ip().to_string(), address.port()))
+        (Connections::new(Address::Tcp(address.ip().to_string(), address.port())), close)
+    }
+
+    async fn answer(stream: &mut TcpStream, number: usize, rest: &str) {
+        loop {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let Ok(byte) = stream.read_u8().await else { return };
+                head.push(byte);
+            }
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked";
+            let answer = format!("{head}\r\n\r\n1\r\n{number}\r\n{rest}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
     }
 
     async fn ask(connections: &Connections) -> Response<Body> {
         let request = Request::builder().uri("/").header("host", "localhost");
-        connections.send(request.body(Full::default()).unwrap()).await.unwrap()
+        let answered = connections.send(request.body(Full::default()).unwrap());
+        timeout(Duration::from_secs(10), answered).await.expect("it answers").unwrap()
     }
 
     /// By which connection an answer comes. Its end isn't read.
@@ -249,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_by_which_all_has_come_is_used_again() {
-        let connections = server(usize::MAX, END).await;
+        let (connections, _) = server(END).await;
         for _ in 0..3 {
             assert_eq!(number(&connections).await, "0");
             let body = ask(&connections).await.into_body().collect().await.unwrap();
@@ -260,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn one_by_which_more_is_to_come_is_closed() {
         for rest in ["", "1\r\nx\r\n0\r\n\r\n"] {
-            let connections = server(usize::MAX, rest).await;
+            let (connections, _) = server(rest).await;
             assert_eq!(number(&connections).await, "0");
             assert_eq!(number(&connections).await, "1");
         }
@@ -268,9 +290,14 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_the_server_has_closed_is_replaced() {
-        let connections = server(1, END).await;
+        let (connections, close) = server(END).await;
         for expected in ["0", "1", "2"] {
             assert_eq!(number(&connections).await, expected);
+            close.notify_one();
+            // The server's task closes it, and the runtime, which has nothing else to do, looks for what has come.
+            for _ in 0..10 {
+                yield_now().await;
+            }
         }
     }
 }

@@ -51,7 +51,8 @@ impl InnerWaker {
         state.task.register(cx.waker());
         let mut inner = Context::from_waker(waker);
         for _ in 0..POLLS {
-            state.phase.store(POLLED, Ordering::Release);
+            // What another thread has woken it for has to be seen by this poll.
+            state.phase.swap(POLLED, Ordering::AcqRel);
             let polled = poll(&mut inner);
             // What it was woken for is seen by the next poll, which comes: it isn't through.
             let was_woken = state.phase.swap(IDLE, Ordering::AcqRel) == WOKEN;
