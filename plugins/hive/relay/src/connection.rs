@@ -30,7 +30,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How many unused connections are kept.
 const MAX_UNUSED: usize = 32;
 
-/// The connections to one server.
+/// The connections to one server. Clones share them.
+#[derive(Clone)]
 pub(crate) struct Connections {
     address: Address,
     unused: Unused,
@@ -65,6 +66,10 @@ pub(crate) struct Body {
 impl Connections {
     pub(crate) fn new(address: Address) -> Self {
         Self { address, unused: Unused::default() }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Sends a request. The answer's body is still to be read.

@@ -1,6 +1,5 @@
 //! Another Skep server: what it's asked over HTTP.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,9 +29,8 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// Another Skep server. Clones share its connections.
 #[derive(Clone)]
 pub struct Server {
-    address: Address,
     authority: String,
-    connections: Arc<Connections>,
+    connections: Connections,
 }
 
 /// A job that another server is to do.
@@ -55,13 +53,12 @@ pub struct JobOrder<'a> {
 impl Server {
     /// The server at `address`. Nothing is asked yet.
     pub fn new(address: Address) -> Self {
-        let connections = Arc::new(Connections::new(address.clone()));
-        Self { authority: address.authority(), address, connections }
+        Self { authority: address.authority(), connections: Connections::new(address) }
     }
 
     /// Where it is.
     pub fn address(&self) -> &Address {
-        &self.address
+        self.connections.address()
     }
 
     /// Gets `path` as JSON.
