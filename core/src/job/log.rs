@@ -131,6 +131,14 @@ impl Log {
         Self::from(end.event, offset, next, max_bytes, flusher)
     }
 
+    /// Leaves out as many ids as another process may have told under, which had gone on behind the same
+    /// end and died. For a log of which nothing is told yet.
+    pub(crate) fn leave_out(&self) {
+        let mut state = self.lock();
+        state.next = IdLine::new(state.next.id() + MAX_UNSTORED_EVENTS);
+        state.tail_first = state.next.id();
+    }
+
     fn from(
         stored: u64,
         offset: u64,

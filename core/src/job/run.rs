@@ -64,6 +64,10 @@ impl Job {
                     (Box::pin(self.attempt(&router, &mut run, place)).await, alone, kept)
                 }
                 Turn::Stopped => {
+                    if run.queued == Queued::Always {
+                        // In this place a process before this one may have told that it's queued.
+                        self.log.leave_out();
+                    }
                     let exit = Box::pin(self.stopped_early(&router, run.is_begun)).await;
                     (Verdict::Over(exit), None, None)
                 }
@@ -114,6 +118,7 @@ impl Job {
         match self.stop(self.callers_reason()) {
             Stop::Shutdown if router.is_durable() && self.outlives_owner() => {
                 if may_be_begun {
+                    // Without a word: the next process tells that it's queued, as this one may have.
                     self.postpone(router, None).await;
                 }
                 Exit::Left
@@ -367,6 +372,7 @@ impl Job {
             pause.as_secs_f64()
         ));
         self.change(|record| record.attempt += 1);
+        self.enter(JobState::Queued);
         self.postpone(router, clock::now().checked_add(pause).ok().map(clock::kept)).await;
     }
 
@@ -374,13 +380,16 @@ impl Job {
     async fn hand_over(&self, router: &Router) {
         self.note("the server goes down; the job goes on when it's back".to_owned());
         self.change(|record| record.attempt += 1);
+        self.enter(JobState::Queued);
         self.postpone(router, None).await;
     }
 
     /// Puts the job back into the queue, in the store too. What the log has is stored.
     async fn postpone(&self, router: &Router, run_at: Option<Timestamp>) {
-        self.change(|record| record.run_at = run_at);
-        self.enter(JobState::Queued);
+        self.change(|record| {
+            record.state = JobState::Queued;
+            record.run_at = run_at;
+        });
         let segments = self.log.rest();
         let record = self.record();
         let stored = async {

@@ -1,18 +1,20 @@
 //! What becomes of jobs whose server dies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 use skep::job::{Event, EventKind, JobState, Start, StateName};
 use skep::plugin::Linked;
 use skep::problem::Code;
 use skep::store::{Position, Store};
+use skep::testing::{Fault, FaultyStore, StoreCall};
 use skep::{Config, JobId, JobRequest, Router};
 
 use crate::restart::Disk;
 use crate::signal::signal;
-use crate::support::{create, end, events, failure, within};
+use crate::support::{create, end, events, failure, router_on, within};
 
 /// The numbers of the attempts that began, by a log.
 fn attempts(events: &[Event]) -> Vec<u32> {
@@ -128,6 +130,77 @@ async fn a_job_that_had_not_begun_runs_whatever_its_operation_is() {
         let state = |state: &str| EventKind::State { state: state.to_owned(), attempt: 1 };
         assert_eq!(told[..2], [state("queued"), state("running")]);
     }
+}
+
+#[tokio::test]
+async fn the_end_of_a_job_that_never_waits_again_has_an_id_that_no_earlier_life_told() {
+    let disk = Disk::new();
+    let job = disk
+        .crash_after(async |router| {
+            let mut later = JobRequest::new("wait_alone", json!({ "key": "withdrawn" }));
+            later.start = Start::OnStream;
+            router.create_job(later).await.unwrap().id
+        })
+        .await;
+    let told = disk
+        .crash_after(async move |router| {
+            create(&router, "wait_alone", json!({ "key": "withdrawn" })).await;
+            let mut reader = router.execute_job(job, 0).await.unwrap();
+            within(reader.next()).await.unwrap().unwrap()
+        })
+        .await;
+    assert_eq!(told.kind, EventKind::State { state: "queued".to_owned(), attempt: 1 });
+    let router = disk.router().await;
+    router.cancel_job(job).await.unwrap();
+    assert!(matches!(end(&router, job).await, JobState::Cancelled));
+    // Who saw it queued reads on, and gets its end.
+    let rest = events(&router, job, told.id).await;
+    assert!(matches!(&rest[..], [Event { kind: EventKind::End(_), .. }]), "{rest:?}");
+    assert_eq!(events(&router, job, 0).await, rest);
+}
+
+#[tokio::test]
+async fn a_job_that_is_stopped_before_it_runs_tells_nothing_that_its_next_life_might_not() {
+    let disk = Disk::new();
+    let job = disk
+        .crash_after(async |router| {
+            create(&router, "wait_alone", json!({ "key": "unstarted" })).await;
+            create(&router, "wait_alone", json!({ "key": "unstarted" })).await
+        })
+        .await;
+    // A life whose store takes nothing more: the job gets its turn, and never begins.
+    disk.0.reopen();
+    let store = FaultyStore::new(disk.0.clone(), |call| match call {
+        StoreCall::Update => {
+            signal("unstarted/begins").fire();
+            Fault::Fails
+        }
+        StoreCall::Append => {
+            signal("unstarted/postponed").fire();
+            Fault::Fails
+        }
+        _ => Fault::None,
+    });
+    let router = router_on(Arc::new(store), Config::default()).await;
+    within(signal("unstarted/begins").reached(1)).await;
+    let seen = within(async {
+        tokio::select! {
+            () = router.shutdown(Duration::ZERO) => panic!("it waits for its store"),
+            () = async { signal("unstarted/postponed").reached(1).await } => {}
+        }
+        let first = router.execute_job(job, 0).await.unwrap().next().await.unwrap().unwrap();
+        let last = router.job(job).await.unwrap().last_event;
+        let count = usize::try_from(last - first.id + 1).unwrap();
+        let seen = router.execute_job(job, 0).await.unwrap().take(count);
+        seen.try_collect::<Vec<_>>().await.unwrap()
+    })
+    .await;
+
+    let router = disk.router().await;
+    signal("unstarted/go").fire();
+    end(&router, job).await;
+    let all = events(&router, job, 0).await;
+    assert_eq!(all[..seen.len()], seen);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -10,7 +10,7 @@ use crate::order::{End, Kind, Order};
 
 /// How many ids a server leaves out before it goes on with a job's log, or a multiple of that:
 /// `MAX_UNSTORED_EVENTS` of core/src/job/log.rs. Any other number of ids was lost.
-const LEFT_OUT: u64 = 32 * 1024;
+const LEFT_OUT: u64 = 128 * 1024;
 
 /// A log, and what is wrong with it by itself.
 pub(crate) struct Log {

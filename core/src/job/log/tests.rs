@@ -182,6 +182,11 @@ fn two_lives_that_go_on_from_the_same_place_share_no_id() {
     second.announce(ONE);
     assert!(first.last_event() <= 7 + 2 * MAX_UNSTORED_EVENTS, "{}", first.last_event());
     assert_eq!(second.last_event(), 7 + 2 * MAX_UNSTORED_EVENTS + 1);
+    // One that tells something else than the first would have, in its place.
+    let other = resumed(stored, 1);
+    other.leave_out();
+    other.announce(ONE);
+    assert_eq!(other.last_event(), second.last_event());
 }
 
 #[tokio::test(start_paused = true)]
