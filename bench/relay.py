@@ -24,9 +24,8 @@ TOKENS = 400
 TOKENS_ROUNDS = 3
 
 
-def serve(program, store):
-    """Starts a server, and returns its process and its address."""
-    directory = tempfile.mkdtemp()
+def serve(program, store, directory):
+    """Starts a server on a directory, and returns its process and its address."""
     arguments = [program, "serve", "--listen", "127.0.0.1:0", "--data-dir", directory, "--store", store]
     server = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     for line in server.stderr:
@@ -98,7 +97,9 @@ def main():
     program, model = sys.argv[1:3]
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 15
     for store in ["memory", "sqlite"]:
-        (queen, at_queen), (hive, at_hive) = serve(program, store), serve(program, store)
+        directory = tempfile.TemporaryDirectory()
+        queen, at_queen = serve(program, store, f"{directory.name}/queen")
+        hive, at_hive = serve(program, store, f"{directory.name}/hive")
         try:
             call(at_queen, "hive_create", {"id": "hive", "port": int(at_hive.rsplit(":", 1)[1])})
             call(at_hive, "model_import", {"path": model, "id": "model"})
@@ -129,6 +130,7 @@ def main():
             for server in [queen, hive]:
                 server.terminate()
                 server.wait()
+            directory.cleanup()
 
 
 main()
