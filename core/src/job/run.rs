@@ -101,6 +101,8 @@ impl Job {
     /// Ends a job that isn't to run, unless it's cancelled before that.
     pub(crate) async fn end_at_once(self: Arc<Self>, router: Router, state: JobState) {
         let state = self.decide(state);
+        // As in `run`, where a job is stopped that hasn't told that it's queued.
+        self.log.leave_out();
         self.exit(&router, Exit::End(state)).await;
     }
 

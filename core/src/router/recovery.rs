@@ -71,9 +71,8 @@ impl Router {
             _ => Wait::Nothing,
         };
         // An attempt's number is in the store before the attempt runs. Before that a process can have
-        // told only that the job is queued for it, as this one does first; one that ends the job
-        // instead tells something else.
-        let life = record.attempt + u32::from(ran) + u32::from(end.is_some());
+        // told only that the job is queued for it, as this one does first, unless it ends the job.
+        let life = record.attempt + u32::from(ran);
         if ran && end.is_none() {
             record.attempt += 1;
             record.state = JobState::Queued;

@@ -132,31 +132,51 @@ async fn a_job_that_had_not_begun_runs_whatever_its_operation_is() {
     }
 }
 
-#[tokio::test]
-async fn the_end_of_a_job_that_never_waits_again_has_an_id_that_no_earlier_life_told() {
-    let disk = Disk::new();
+/// A job that waits for its reader, and what a second life told of it, of which the store knows nothing.
+async fn told_in_vain(disk: &Disk, key: &'static str) -> (JobId, Event) {
     let job = disk
-        .crash_after(async |router| {
-            let mut later = JobRequest::new("wait_alone", json!({ "key": "withdrawn" }));
+        .crash_after(async move |router| {
+            let mut later = JobRequest::new("wait_alone", json!({ "key": key }));
             later.start = Start::OnStream;
             router.create_job(later).await.unwrap().id
         })
         .await;
     let told = disk
         .crash_after(async move |router| {
-            create(&router, "wait_alone", json!({ "key": "withdrawn" })).await;
+            create(&router, "wait_alone", json!({ "key": key })).await;
             let mut reader = router.execute_job(job, 0).await.unwrap();
             within(reader.next()).await.unwrap().unwrap()
         })
         .await;
     assert_eq!(told.kind, EventKind::State { state: "queued".to_owned(), attempt: 1 });
+    (job, told)
+}
+
+/// Asserts that a job is cancelled, and that who saw what was told of it before gets its end.
+async fn assert_cancelled_after(router: &Router, job: JobId, told: &Event) {
+    assert!(matches!(end(router, job).await, JobState::Cancelled));
+    let rest = events(router, job, told.id).await;
+    assert!(matches!(&rest[..], [Event { kind: EventKind::End(_), .. }]), "{rest:?}");
+    assert_eq!(events(router, job, 0).await, rest);
+}
+
+#[tokio::test]
+async fn the_end_of_a_job_that_never_waits_again_has_an_id_that_no_earlier_life_told() {
+    let disk = Disk::new();
+    let (job, told) = told_in_vain(&disk, "withdrawn").await;
     let router = disk.router().await;
     router.cancel_job(job).await.unwrap();
-    assert!(matches!(end(&router, job).await, JobState::Cancelled));
-    // Who saw it queued reads on, and gets its end.
-    let rest = events(&router, job, told.id).await;
-    assert!(matches!(&rest[..], [Event { kind: EventKind::End(_), .. }]), "{rest:?}");
-    assert_eq!(events(&router, job, 0).await, rest);
+    assert_cancelled_after(&router, job, &told).await;
+}
+
+#[tokio::test]
+async fn so_has_the_end_of_one_that_was_cancelled_before_its_server_died() {
+    let disk = Disk::new();
+    let (job, told) = told_in_vain(&disk, "withdrawn-before").await;
+    disk.0.reopen();
+    disk.0.cancel(job).await.unwrap();
+    let router = disk.router().await;
+    assert_cancelled_after(&router, job, &told).await;
 }
 
 #[tokio::test]
