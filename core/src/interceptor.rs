@@ -75,9 +75,10 @@ pub trait Interceptor: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A job that an earlier server has begun ends now without another attempt: its client is gone, it was
-    /// cancelled, or it may not run again. What it has kept is still there
-    /// ([`JobContext::restored`]), for who has set something going elsewhere that is to end, too.
+    /// A job that has been begun ends now without another attempt: an earlier server has begun it and its
+    /// client is gone, it was cancelled before its next attempt, or it may not run again. What has been
+    /// kept of it is still there ([`JobContext::restored_of`]), for who has set something going elsewhere
+    /// that is to end, too.
     ///
     /// [`after`](Self::after) comes next; the job waits for all interceptors, 10 s at most.
     async fn cut_off(&self, job: &JobContext) {

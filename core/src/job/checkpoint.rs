@@ -9,7 +9,7 @@ use crate::job::JobContext;
 use crate::job::context::stopping;
 use crate::store::StoreError;
 
-/// The checkpoint's name; a step's begin with `step:`.
+/// The checkpoint's name; a step's begin with `step:`, an interceptor's with `plugin:`.
 const CHECKPOINT: &str = "checkpoint";
 
 impl JobContext {
@@ -46,8 +46,7 @@ impl JobContext {
     /// `output-too-large` if all that the job keeps, its steps' results too, would take more than
     /// `jobs.max_log`.
     pub async fn checkpoint(&self, state: &(impl Serialize + Sync)) -> Result<()> {
-        self.keep(CHECKPOINT, &to_raw_value(state)?).await?;
-        if self.is_cancelled() { Err(stopping()) } else { Ok(()) }
+        self.keep_state(CHECKPOINT, state).await
     }
 
     /// The last [`checkpoint`](Self::checkpoint) of an earlier attempt of this job, or of this one.
@@ -56,6 +55,25 @@ impl JobContext {
     /// `store-unavailable` if the store fails; `failed` if what was kept isn't a `T`.
     pub async fn restored<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         self.kept(CHECKPOINT).await
+    }
+
+    /// As [`checkpoint`](Self::checkpoint), for the plugin of that name: beside what the job's handler
+    /// keeps, which knows nothing of it. It's how an [`Interceptor`](crate::Interceptor) keeps
+    /// something of a job.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub async fn checkpoint_of(&self, plugin: &str, state: &(impl Serialize + Sync)) -> Result<()> {
+        self.keep_state(&of(plugin), state).await
+    }
+
+    /// The last [`checkpoint_of`](Self::checkpoint_of) that plugin, of an earlier attempt of this job or
+    /// of this one.
+    ///
+    /// # Errors
+    /// As [`restored`](Self::restored).
+    pub async fn restored_of<T: DeserializeOwned>(&self, plugin: &str) -> Result<Option<T>> {
+        self.kept(&of(plugin)).await
     }
 
     /// Runs `work` once over all attempts of the job: its result is kept, and a later attempt gets
@@ -108,6 +126,11 @@ impl JobContext {
         Ok(result)
     }
 
+    async fn keep_state(&self, name: &str, state: &(impl Serialize + Sync)) -> Result<()> {
+        self.keep(name, &to_raw_value(state)?).await?;
+        if self.is_cancelled() { Err(stopping()) } else { Ok(()) }
+    }
+
     /// Keeps a value, also while the job is being stopped: what was done needn't be done again.
     async fn keep(&self, name: &str, value: &RawValue) -> Result<()> {
         if !self.attempt.count(name, value, self.router.config().max_log.as_u64()) {
@@ -129,6 +152,11 @@ impl JobContext {
             OperationError::message(detail)
         })
     }
+}
+
+/// What a plugin keeps is called so.
+fn of(plugin: &str) -> String {
+    format!("plugin:{plugin}")
 }
 
 fn failed(error: StoreError) -> OperationError {

@@ -90,7 +90,7 @@ impl Job {
         router.forget(self.id);
     }
 
-    /// The job's last attempt, which its server's death has ended.
+    /// The job's last attempt, after which it ends without another one.
     pub(crate) fn cut_off(self: &Arc<Self>, router: &Router) -> JobContext {
         let (cancel, number) = (CancellationToken::new(), self.look(|record| record.attempt));
         let attempt = Attempt::new(number, cancel, None);
@@ -116,7 +116,7 @@ impl Job {
 
     /// What follows for a job that is stopped before its handler runs. The store may have it that
     /// it runs.
-    async fn stopped_early(&self, router: &Router, may_be_begun: bool) -> Exit {
+    async fn stopped_early(self: &Arc<Self>, router: &Router, may_be_begun: bool) -> Exit {
         match self.stop(self.callers_reason()) {
             Stop::Shutdown if router.is_durable() && self.outlives_owner() => {
                 if may_be_begun {
@@ -125,7 +125,12 @@ impl Job {
                 }
                 Exit::Left
             }
-            reason => Exit::End(self.stopped_state(reason)),
+            reason => {
+                if self.look(|record| record.attempt) > 1 {
+                    router.tell_of_cut_off(&self.cut_off(router)).await;
+                }
+                Exit::End(self.stopped_state(reason))
+            }
         }
     }
 

@@ -37,9 +37,9 @@ impl Router {
         Ok(())
     }
 
-    /// Tells every interceptor of a job that an earlier server has begun and that ends now, within 10 s in
-    /// all.
-    pub(super) async fn tell_of_cut_off(&self, job: &JobContext) {
+    /// Tells every interceptor of a job that has been begun and that ends now without another attempt, within
+    /// 10 s in all.
+    pub(crate) async fn tell_of_cut_off(&self, job: &JobContext) {
         let late = Instant::now() + PLUGIN_PATIENCE;
         for (plugin, interceptor) in self.interceptors(&job.job.operation.spec).rev() {
             tell(plugin, job.id(), late, interceptor.cut_off(job)).await;

@@ -72,6 +72,14 @@ async fn an_attempt_that_is_over_keeps_nothing_any_more() {
 }
 
 #[tokio::test]
+async fn what_a_plugin_keeps_of_a_job_is_not_what_its_handler_keeps() {
+    let router = crate::support::router().await;
+    let job = create(&router, "keep_beside", json!({})).await;
+    let JobState::Succeeded(kept) = end(&router, job).await else { panic!("it fails") };
+    assert_eq!(kept.get(), r#"[null,"elsewhere",17]"#);
+}
+
+#[tokio::test]
 async fn two_steps_of_one_name_are_refused() {
     let router = crate::support::router().await;
     let job = create(&router, "step_twice", json!({})).await;
@@ -167,6 +175,15 @@ mod operations {
         signal("keep_late/second").fire();
         signal("keep_late/refused").reached(1).await;
         job.restored().await
+    }
+
+    /// Keep something, beside what a plugin keeps of the job.
+    #[skep::operation(idempotent)]
+    async fn keep_beside(job: &JobContext) -> Result<(Option<u32>, Option<String>, Option<u32>)> {
+        job.checkpoint_of("hive", &"elsewhere").await?;
+        let before = job.restored().await?;
+        job.checkpoint(&17).await?;
+        Ok((before, job.restored_of("hive").await?, job.restored().await?))
     }
 
     /// Use a step's name twice.

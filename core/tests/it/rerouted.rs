@@ -178,6 +178,30 @@ async fn one_that_is_handed_over_and_then_cancelled_is_told_of_too() {
 }
 
 #[tokio::test]
+async fn one_that_is_cancelled_while_it_waits_to_go_on_is_told_of_too() {
+    let disk = Disk::new();
+    let jobs = disk
+        .crash_of(linked, async |router| {
+            let first = create(&router, "hang_alone", json!({ "key": "first/dawdle" })).await;
+            let second = create(&router, "hang_alone", json!({ "key": "second/hang" })).await;
+            for key in ["first", "second"] {
+                within(signal(&format!("{key}/instead")).reached(1)).await;
+            }
+            [first, second]
+        })
+        .await;
+    // The first one has the only place, and keeps it.
+    let router = disk.router_of(linked(), |config| config.jobs.max_running = 1).await;
+    within(signal("first/instead").reached(2)).await;
+    router.cancel_job(jobs[1]).await.unwrap();
+    assert!(matches!(end(&router, jobs[1]).await, JobState::Cancelled));
+    assert_eq!(signal("second/cut off").count(), 1);
+    router.cancel_job(jobs[0]).await.unwrap();
+    assert!(matches!(end(&router, jobs[0]).await, JobState::Cancelled));
+    assert_eq!(signal("first/cut off").count(), 0, "its handler was told");
+}
+
+#[tokio::test]
 async fn it_is_tried_again_as_the_other_operation_is_unless_that_is_of_no_use() {
     let disk = Disk::new();
     let router = disk.router_of(linked(), |_| {}).await;

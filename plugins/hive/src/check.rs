@@ -1,10 +1,11 @@
 //! The way to a hive, layer by layer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use skep::placement::LOCALHOST;
 use skep::prelude::*;
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 
 use crate::heartbeat::Heartbeat;
 use crate::hive::State;
@@ -12,6 +13,9 @@ use crate::hives::Hives;
 use crate::link::Link;
 use crate::machine::Machine;
 use crate::way::Way;
+
+/// How long a layer may take. The system gives a connection minutes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was found of one layer of the way to a hive.
 #[skep::data]
@@ -151,7 +155,8 @@ impl Walk<'_> {
         look: impl Future<Output = Result<(T, String), String>>,
     ) -> Result<Option<T>> {
         let begun = Instant::now();
-        let found = look.await;
+        let late = |_| Err(format!("nothing within {PATIENCE:?}"));
+        let found = timeout(PATIENCE, look).await.unwrap_or_else(late);
         let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (found, detail) = match found {
             Ok((found, detail)) => (Some(found), detail),

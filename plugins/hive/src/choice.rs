@@ -87,7 +87,7 @@ fn workers(hive: &Candidate) -> impl Iterator<Item = &Worker> {
 fn loaded<'a>(hive: &'a Candidate, model: &'a str) -> impl Iterator<Item = Slots> {
     let of = |worker: &Worker| {
         let (jobs, all) = (worker.jobs, worker.slots.unwrap_or(1).max(1));
-        Slots { before: (jobs + 1).saturating_sub(all), jobs, all }
+        Slots { before: jobs.saturating_add(1).saturating_sub(all), jobs, all }
     };
     workers(hive).filter(move |worker| worker.model == model).map(of)
 }

@@ -12,6 +12,9 @@ use crate::link::Link;
 /// The operation that relays; hidden, since it's how jobs of others are done.
 pub(crate) const RELAY: &str = "hive_relay";
 
+/// The plugin, by whose name it keeps what has become of a job.
+const PLUGIN: &str = "hive";
+
 /// What is kept of a job that another hive does, to take it up again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Handed {
@@ -20,6 +23,16 @@ pub(crate) struct Handed {
 }
 
 impl Handed {
+    /// What an earlier attempt has left, if a hive may still do the job for it.
+    pub(crate) async fn of(job: &JobContext) -> Result<Option<Self>> {
+        Ok(job.restored_of::<Option<Self>>(PLUGIN).await?.flatten())
+    }
+
+    /// Keeps that a hive does the job, or that none does.
+    async fn keep(job: &JobContext, handed: Option<&Self>) -> Result<()> {
+        job.checkpoint_of(PLUGIN, &handed).await
+    }
+
     /// The job there, when nobody is going to relay it any more; with its input there.
     pub(crate) fn abandoned(&self, job: &JobContext, operation: &str, input: Value) -> Abandoned {
         self.handover.abandoned(job, operation, input)
@@ -46,7 +59,7 @@ impl Errand {
         let link = hives.link(hive_id)?;
         let earlier = match job.attempt() {
             1 => None,
-            _ => job.restored::<Option<Handed>>().await?.flatten(),
+            _ => Handed::of(job).await?,
         };
         let server = link.way.server().filter(|_| earlier.is_some() || !link.is_gone());
         let Some(server) = server else { return Err(self.offline(&link)) };
@@ -56,24 +69,20 @@ impl Errand {
             let handover = Handover::new(job).await?;
             let handed = Handed { hive_id: hive_id.clone(), handover };
             // Before anything is asked: else it might be asked for twice.
-            job.checkpoint(&Some(&handed)).await?;
+            Handed::keep(job, Some(&handed)).await?;
             handed
         };
-        let relay = Relay { job, server: &server, operation, input, handover: &handed.handover };
+        let (handover, abandon) = (&handed.handover, &|there| link.abandon(there));
+        let relay = Relay { job, server: &server, operation, input, handover, abandon };
         match relay.run(link.gone()).await {
             Ok(ended) => {
                 if job.is_cancelled() && !job.is_handed_over() {
                     // It's cancelled there, too: an attempt after this one begins anew.
-                    let _ = job.checkpoint(&None::<Handed>).await;
+                    let _ = Handed::keep(job, None).await;
                 }
                 ended.map(|result| renamed(result, hive_id))
             }
-            Err(Lost { failure, told, abandoned, .. }) => {
-                if let Some(abandoned) = abandoned {
-                    link.give_up(abandoned);
-                }
-                Err(self.lost(failure, told, job).await?)
-            }
+            Err(Lost { failure, told, .. }) => Err(self.lost(failure, told, job).await?),
         }
     }
 
@@ -91,7 +100,7 @@ impl Errand {
     async fn lost(&self, failure: Failure, told: u64, job: &JobContext) -> Result<OperationError> {
         if let Failure::Refused(problem) = failure {
             // It has too much to do, or goes down: later, or another one.
-            job.checkpoint(&None::<Handed>).await?;
+            Handed::keep(job, None).await?;
             return Ok(problem.into());
         }
         let hive = self.hive_id.as_str();
@@ -102,15 +111,14 @@ impl Errand {
         };
         let detail = format!("hive `{hive}` was lost {heard}: {failure}");
         let error = OperationError::new("hive-lost", detail).with_status(502).with(HIVE_ID, hive);
-        let is_idempotent = || {
-            let spec = job.router().operation(&self.operation);
-            spec.is_ok_and(|spec| spec.hints.idempotent)
-        };
-        if !self.may_move || (told > 0 && !is_idempotent()) {
+        let spec = job.router().operation(&self.operation);
+        let hints = spec.map(|spec| spec.hints).unwrap_or_default();
+        // One that has told nothing may have been done, too: what destroys isn't done at two places.
+        if !self.may_move || ((told > 0 || hints.destructive) && !hints.idempotent) {
             return Ok(error.permanent());
         }
         // The next one begins anew.
-        job.checkpoint(&None::<Handed>).await?;
+        Handed::keep(job, None).await?;
         Ok(error)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::join_all;
 use skep::StreamExt;
 use skep::placement::LOCALHOST;
 use skep::plugin::{RouterHandle, ShutdownSignal};
@@ -68,7 +69,10 @@ impl Hives {
                 () = shutdown.requested() => break,
             }
         }
-        for link in std::mem::take(&mut *self.lock()).values() {
+        // The jobs here have ended, and with them what is done elsewhere for those that don't go on.
+        let links = std::mem::take(&mut *self.lock());
+        join_all(links.values().map(|link| link.cancel_rest())).await;
+        for link in links.values() {
             link.close();
         }
     }
@@ -80,25 +84,29 @@ impl Hives {
         let mut links = self.lock();
         let mut former = std::mem::take(&mut *links);
         for entry in entries {
-            let kept = former.remove(&entry.id).filter(|link| {
-                let is_same = leads_to_the_same(&link.entry, &entry);
-                if !is_same {
-                    link.close();
-                }
-                is_same
-            });
-            let link = kept.unwrap_or_else(|| {
-                let way = Way::of(&entry, &self.paths);
-                let link = Arc::new(Link::new(entry, way, self.thresholds, self.news.clone()));
-                tokio::spawn(link.clone().follow());
-                link
-            });
+            let former = former.remove(&entry.id);
+            let link = match former {
+                Some(link) if leads_to_the_same(&link.entry, &entry) => link,
+                former => self.follow(entry, former.as_deref()),
+            };
             links.insert(link.entry.id.clone(), link);
         }
         for link in former.values() {
             link.close();
         }
         Ok(())
+    }
+
+    /// A link by `entry`, in place of the `former` one.
+    fn follow(&self, entry: Entry, former: Option<&Link>) -> Arc<Link> {
+        let way = Way::of(&entry, &self.paths);
+        let link = Link::new(entry, way, self.thresholds, self.news.clone(), former);
+        let link = Arc::new(link);
+        tokio::spawn(link.clone().follow());
+        if let Some(former) = former {
+            former.close();
+        }
+        link
     }
 
     /// The links to all hives but this machine.

@@ -8,12 +8,14 @@
 //!
 //! - `plugin.rs`: the operations
 //! - `hive.rs`, `catalog.rs`: a hive, and those that are kept
-//! - `hives.rs`: all of them; `link.rs`, `known.rs`: what is heard of one; `way.rs`: how it's reached
+//! - `hives.rs`: all of them; `link.rs`, `known.rs`: what is heard of one; `way.rs`: how it's reached;
+//!   `abandoned.rs`: what is to be cancelled there
 //! - `heartbeat.rs`, `pulse.rs`, `gpu.rs`: what this machine tells of itself; `news.rs`: to whom
 //! - `start.rs`, `check.rs`: its server, on its machine (`machine.rs`), over SSH if need be (`ssh.rs`)
 //! - `reported.rs`: workers that nobody here has started
 //! - `placement.rs`, `choice.rs`: where a job runs; `handover.rs`: a job that another hive does
 
+mod abandoned;
 mod catalog;
 mod check;
 mod choice;

@@ -1,16 +1,17 @@
 //! The link to one hive: what is heard of it, and whether it's alive.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use skep_relay::{Abandoned, Frames, Server};
-use tokio::sync::watch;
+use skep_relay::{Abandoned, Failure, Frames};
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::abandoned::AbandonedJobs;
 use crate::heartbeat::Heartbeat;
 use crate::hive::{Entry, State};
 use crate::known::{Known, Thresholds};
@@ -32,14 +33,28 @@ pub(crate) struct Link {
     since: Instant,
     news: News,
     known: watch::Sender<Known>,
-    /// Jobs there that nobody relays any more, to be cancelled when the hive is back.
-    given_up: Mutex<Vec<Abandoned>>,
+    pub(crate) lasting: Arc<Lasting>,
     closed: CancellationToken,
 }
 
+/// What concerns the hive, whatever way leads to it: who changes its entry makes another link, and this
+/// goes over to that.
+#[derive(Default)]
+pub(crate) struct Lasting {
+    abandoned: AbandonedJobs,
+    /// Held while its server is started or stopped.
+    pub(crate) starting: Mutex<()>,
+}
+
 impl Link {
-    /// A link that nothing has come by yet.
-    pub(crate) fn new(entry: Entry, way: Way, thresholds: Thresholds, news: News) -> Self {
+    /// A link that nothing has come by yet, in place of a `former` one.
+    pub(crate) fn new(
+        entry: Entry,
+        way: Way,
+        thresholds: Thresholds,
+        news: News,
+        former: Option<&Self>,
+    ) -> Self {
         Self {
             entry,
             way,
@@ -47,7 +62,7 @@ impl Link {
             since: Instant::now(),
             news,
             known: watch::Sender::default(),
-            given_up: Mutex::default(),
+            lasting: former.map(|former| former.lasting.clone()).unwrap_or_default(),
             closed: CancellationToken::new(),
         }
     }
@@ -132,8 +147,15 @@ impl Link {
     }
 
     /// Has a job there cancelled, when the hive can be reached.
-    pub(crate) fn give_up(&self, job: Abandoned) {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+    pub(crate) fn abandon(&self, job: Abandoned) {
+        self.lasting.abandoned.add(job);
+    }
+
+    /// Has the jobs cancelled that are to be cancelled now, if the hive can be reached within a moment.
+    pub(crate) async fn cancel_rest(&self) {
+        if let Some(server) = self.way.server().filter(|_| self.is_expected()) {
+            let _ = timeout(MOMENT, self.lasting.abandoned.cancel(&self.entry.id, &server)).await;
+        }
     }
 
     /// Follows the hive until the link is closed.
@@ -141,8 +163,11 @@ impl Link {
         tokio::select! {
             () = self.listen() => {}
             () = self.tell_time() => {}
+            () = self.cancel_abandoned() => {}
             () = self.closed.cancelled() => {}
         }
+        // Who has it do a job notices, too, that there's no such hive any more.
+        let _ = timeout(MOMENT, self.cancel_abandoned()).await;
         self.way.close().await;
     }
 
@@ -170,9 +195,11 @@ impl Link {
         loop {
             if let Some(heartbeat) = latest(&mut frames) {
                 self.heard(heartbeat);
-                self.cancel_given_up(&server).await;
             }
-            match frames.more().await {
+            // The way may have broken without a word: what is sent there is lost, and nothing is sent.
+            let silence = self.thresholds.offline;
+            let silent = |_| Err(Failure::Broken(format!("nothing has come for {silence:?}")));
+            match timeout(silence, frames.more()).await.unwrap_or_else(silent) {
                 Ok(true) => {}
                 Ok(false) => return "its server has gone down".to_owned(),
                 Err(failure) => return self.way.failed(&failure).await,
@@ -234,15 +261,15 @@ impl Link {
         self.news.publish(|| Told::of(&self.entry.id, &self.known()));
     }
 
-    async fn cancel_given_up(&self, server: &Server) {
-        let jobs =
-            std::mem::take(&mut *self.given_up.lock().unwrap_or_else(PoisonError::into_inner));
-        for job in jobs {
-            if let Err(failure) = job.cancel(server).await {
-                warn!(hive = %self.entry.id, "a job that was given up goes on: {failure}");
-                if failure.is_passing() {
-                    self.give_up(job);
-                }
+    /// Cancels what nobody waits for any more, whenever the hive can be reached.
+    async fn cancel_abandoned(&self) {
+        loop {
+            self.online().await;
+            let Some(server) = self.way.server() else { return std::future::pending().await };
+            if self.lasting.abandoned.cancel(&self.entry.id, &server).await {
+                self.lasting.abandoned.added().await;
+            } else {
+                sleep(PAUSE).await;
             }
         }
     }

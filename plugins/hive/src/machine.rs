@@ -43,7 +43,7 @@ pub(crate) struct Found {
 /// A hive's server, seen on its machine.
 pub(crate) struct Seen {
     pub(crate) runs: bool,
-    /// The end of its log.
+    /// Where it listens, if it does, and the end of its log.
     pub(crate) log: String,
 }
 
@@ -88,7 +88,7 @@ impl Machine {
         said(&output).map(drop)
     }
 
-    /// Starts the server of hive `id`, which listens on `listen`. Returns its process.
+    /// Starts the server of hive `id`, which listens on `listen`, unless it runs. Returns its process.
     pub(crate) async fn start(&self, id: &str, listen: &str) -> Result<u32> {
         let program = match self {
             Self::Here => std::env::current_exe()?.to_string_lossy().into_owned(),

@@ -37,7 +37,7 @@ impl Interceptor for HivePlugin {
         let named = named(execution.operation(), &input).map(str::to_owned);
         // What another process has handed on isn't done a second time.
         if job.attempt() > 1
-            && let Some(handed) = job.restored::<Option<Handed>>().await?.flatten()
+            && let Some(handed) = Handed::of(&job).await?
         {
             return reroute(execution, &handed.hive_id, named.is_some());
         }
@@ -56,15 +56,14 @@ impl Interceptor for HivePlugin {
     }
 
     async fn cut_off(&self, job: &JobContext) {
-        // What an operation has kept that was done here is something else.
-        let Ok(Some(Some(handed))) = job.restored::<Option<Handed>>().await else { return };
+        let Ok(Some(handed)) = Handed::of(job).await else { return };
         let (Ok(link), Ok(record)) =
             (self.hives.link(&handed.hive_id), job.router().job(job.id()).await)
         else {
             return;
         };
         if let Ok(input) = serde_json::from_str(record.input.get()) {
-            link.give_up(handed.abandoned(job, &record.operation, there(input)));
+            link.abandon(handed.abandoned(job, &record.operation, there(input)));
         }
     }
 

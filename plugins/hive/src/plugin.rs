@@ -49,7 +49,7 @@ impl HivePlugin {
             Reported::new(cx.router().clone(), *cx.config.heartbeat, *cx.config.offline_after);
         let reported = Arc::new(reported);
         cx.spawn(reported.clone().watch(cx.shutdown()));
-        cx.spawn(pulse.beat(cx.shutdown()));
+        cx.spawn(pulse.run(cx.shutdown()));
         cx.spawn(hives.clone().run(changes, cx.shutdown()));
         Ok(Self { hives, start_timeout: *cx.config.start_timeout, reported })
     }
@@ -118,7 +118,8 @@ impl HivePlugin {
         Ok(self.hives.status(&entry.id).await?.hive)
     }
 
-    /// Change how a hive is reached. What is absent stays as it is.
+    /// Change how a hive is reached. What is absent stays as it is. Jobs that it does for this server fail
+    /// with `hive-lost`, or begin anew: the way there may lead to another one.
     #[operation(idempotent)]
     async fn hive_update(
         &self,
@@ -152,7 +153,7 @@ impl HivePlugin {
     }
 
     /// Take a hive out of the catalog. A server that runs there goes on; jobs that it does for this
-    /// server fail with `hive-lost`.
+    /// server fail with `hive-lost`, and are cancelled there if it can be reached.
     #[operation(destructive)]
     async fn hive_delete(
         &self,

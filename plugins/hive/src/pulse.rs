@@ -11,7 +11,7 @@ use skep::plugin::{RouterHandle, ShutdownSignal};
 use skep::problem::Code;
 use sysinfo::System;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
 use crate::gpu::gpus;
@@ -60,23 +60,41 @@ impl Pulse {
     }
 
     /// Beats until the server goes down.
-    pub(crate) async fn beat(self: Arc<Self>, shutdown: ShutdownSignal) {
+    pub(crate) async fn run(self: Arc<Self>, shutdown: ShutdownSignal) {
         if self.router.started().await.is_none() {
             return;
         }
+        tokio::select! {
+            () = self.beat() => {}
+            () = self.look_at_gpus() => {}
+            () = shutdown.requested() => {}
+        }
+    }
+
+    /// Apart from the heartbeats, which don't wait until a processor has woken.
+    async fn look_at_gpus(&self) {
+        let mut ticks = interval(GPU_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let found = gpus().await;
+            let is_other = {
+                let mut known = self.gpus.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::replace(&mut *known, found).len() != known.len()
+            };
+            if is_other {
+                self.change();
+            }
+        }
+    }
+
+    async fn beat(&self) {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looked: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.changed.notified() => tokio::time::sleep(SOONEST).await,
-                () = shutdown.requested() => return,
-            }
-            if looked.is_none_or(|looked| looked.elapsed() >= GPU_INTERVAL) {
-                looked = Some(Instant::now());
-                let found = gpus().await;
-                *self.gpus.lock().unwrap_or_else(PoisonError::into_inner) = found;
             }
             // Not held while it waits: a task must not keep the router alive.
             let Some(router) = self.router.router() else { return };

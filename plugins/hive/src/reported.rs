@@ -64,10 +64,9 @@ impl Reported {
     /// # Errors
     /// What `worker_attach` says, if it's the first time.
     pub(crate) async fn hear(&self, report: Report) -> Result<Welcome> {
-        let _alone = self.attaching.lock().await;
         let worker_id = match self.known(&report).await {
             Some(worker_id) => worker_id,
-            None => self.attach(&report).await?,
+            None => self.attach_once(&report).await?,
         };
         let known = Known { worker_id: worker_id.clone(), heard: Instant::now() };
         self.lock().insert(report, known);
@@ -101,6 +100,16 @@ impl Reported {
         let id = self.lock().get(report)?.worker_id.clone();
         let there = self.router.router()?.peek("worker_get", json!({ "id": id })).await;
         there.is_ok().then_some(id)
+    }
+
+    /// Attaches it, unless that's done by the time that it's its turn. Those that are known don't wait for
+    /// it: it takes seconds if it can't be reached.
+    async fn attach_once(&self, report: &Report) -> Result<String> {
+        let _alone = self.attaching.lock().await;
+        match self.known(report).await {
+            Some(worker_id) => Ok(worker_id),
+            None => self.attach(report).await,
+        }
     }
 
     async fn attach(&self, report: &Report) -> Result<String> {

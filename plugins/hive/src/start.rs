@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use skep::prelude::*;
 use skep_relay::Address;
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
 use crate::hive::{Entry, Hive, State};
 use crate::hives::{Hives, show};
+use crate::link::Lasting;
 use crate::machine::{Found, Machine};
 
 /// How often a machine is asked whether something has happened there.
@@ -27,6 +29,8 @@ pub(crate) async fn start(
     patience: Duration,
     job: &JobContext,
 ) -> Result<Hive> {
+    let starting = hives.link(id)?.lasting.clone();
+    let _alone = alone(&starting, job).await?;
     let late = Instant::now() + patience;
     let link = hives.link(id)?;
     let entry = entry(hives, id).await?;
@@ -70,6 +74,8 @@ pub(crate) async fn start(
 
 /// Stops the server of hive `id`, and waits until it's gone.
 pub(crate) async fn stop(hives: &Hives, id: &str, job: &JobContext) -> Result<Hive> {
+    let starting = hives.link(id)?.lasting.clone();
+    let _alone = alone(&starting, job).await?;
     let link = hives.link(id)?;
     let entry = entry(hives, id).await?;
     let Some(pid) = entry.pid else {
@@ -100,6 +106,14 @@ pub(crate) async fn stop(hives: &Hives, id: &str, job: &JobContext) -> Result<Hi
     job.log(LogLevel::Info, "it's gone").await?;
     info!(hive = %id, pid, "a hive's server was stopped");
     Ok(hives.status(id).await?.hive)
+}
+
+/// Waits until no other job starts or stops the hive's server.
+async fn alone<'a>(lasting: &'a Lasting, job: &JobContext) -> Result<MutexGuard<'a, ()>> {
+    tokio::select! {
+        alone = lasting.starting.lock() => Ok(alone),
+        () = job.cancelled() => Err(OperationError::message("the job was cancelled")),
+    }
 }
 
 /// The process of a hive's server that an earlier job has started, if it runs.

@@ -11,22 +11,22 @@ use crate::stock::model;
 use crate::support::{Frame, PATIENCE, Server, frames, stdout};
 
 /// What is generated would take minutes, so whatever stops it early is seen to.
-const LONG: u32 = 4000;
+pub(crate) const LONG: u32 = 4000;
 
 /// Servers that find out soon how others are.
-const CONFIG: &str = "
+pub(crate) const CONFIG: &str = "
     [plugins.hive]
     heartbeat = '100ms'
     late_after = '1s'
     offline_after = '3s'
 ";
 
-fn server() -> Server {
+pub(crate) fn server() -> Server {
     Server::stock_with(CONFIG)
 }
 
 /// A queen who has `hives` in her catalog, by these names.
-async fn queen(hives: &[(&str, &Server)]) -> Server {
+pub(crate) async fn queen(hives: &[(&str, &Server)]) -> Server {
     let queen = server();
     for (id, hive) in hives {
         let created = create(&queen, id, hive).await;
@@ -35,13 +35,20 @@ async fn queen(hives: &[(&str, &Server)]) -> Server {
     queen
 }
 
-async fn create(queen: &Server, id: &str, hive: &Server) -> Value {
-    let port = hive.address().rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+pub(crate) async fn create(queen: &Server, id: &str, hive: &Server) -> Value {
+    create_at(queen, id, port_of(hive)).await
+}
+
+pub(crate) async fn create_at(queen: &Server, id: &str, port: u16) -> Value {
     call(queen, "hive_create", json!({ "id": id, "port": port })).await
 }
 
+pub(crate) fn port_of(server: &Server) -> u16 {
+    server.address().rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
 /// Runs an operation, which succeeds.
-async fn call(server: &Server, operation: &str, input: Value) -> Value {
+pub(crate) async fn call(server: &Server, operation: &str, input: Value) -> Value {
     let answer = server.post(&format!("/v1/operations/{operation}"), &input).await;
     let (status, body) = (answer.status(), answer.json().await.unwrap());
     assert_eq!(status, 200, "{operation}: {body}");
@@ -49,25 +56,25 @@ async fn call(server: &Server, operation: &str, input: Value) -> Value {
 }
 
 /// Runs an operation, which fails: its problem.
-async fn problem(server: &Server, operation: &str, input: Value) -> Value {
+pub(crate) async fn problem(server: &Server, operation: &str, input: Value) -> Value {
     let answer = server.post(&format!("/v1/operations/{operation}"), &input).await;
     assert!(!answer.status().is_success(), "{operation} has succeeded");
     answer.json().await.unwrap()
 }
 
-async fn import(server: &Server, input: Value) {
+pub(crate) async fn import(server: &Server, input: Value) {
     let mut input = input;
     input["path"] = model().to_str().unwrap().into();
     input["id"] = "smollm2".into();
     call(server, "model_import", input).await;
 }
 
-fn story() -> Value {
+pub(crate) fn story() -> Value {
     json!({ "model": "smollm2", "prompt": "Once upon a time", "max_tokens": LONG, "seed": 1 })
 }
 
 /// A server's jobs of an operation, the newest first.
-async fn jobs(server: &Server, operation: &str) -> Vec<Value> {
+pub(crate) async fn jobs(server: &Server, operation: &str) -> Vec<Value> {
     let listed = server.json(&format!("/v1/jobs?operation={operation}")).await;
     listed["jobs"].as_array().unwrap().clone()
 }
@@ -78,7 +85,7 @@ fn outputs(log: &[Frame]) -> Vec<&str> {
 }
 
 /// The job's log up to its output number `count`.
-async fn read_outputs(server: &Server, id: &str, count: usize) -> Vec<Frame> {
+pub(crate) async fn read_outputs(server: &Server, id: &str, count: usize) -> Vec<Frame> {
     let mut stream = server.stream(id, 0).await.bytes_stream();
     let mut text = String::new();
     while let Some(part) = stream.next().await {
@@ -92,7 +99,7 @@ async fn read_outputs(server: &Server, id: &str, count: usize) -> Vec<Frame> {
 }
 
 /// Asks until it's so.
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !is_so().await {
         assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
@@ -100,13 +107,13 @@ async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn state(queen: &Server, hive: &str) -> String {
+pub(crate) async fn state(queen: &Server, hive: &str) -> String {
     let hive = call(queen, "hive_get", json!({ "id": hive })).await;
     hive["state"].as_str().unwrap().to_owned()
 }
 
 /// The job on the hive that the queen has had it do, once it's there.
-async fn there(hive: &Server, operation: &str) -> String {
+pub(crate) async fn there(hive: &Server, operation: &str) -> String {
     let mut id = None;
     eventually("the hive has the job", async || {
         let found = jobs(hive, operation).await.pop();
@@ -372,7 +379,7 @@ async fn servers_that_lead_to_each_other_end_in_an_error() {
 }
 
 /// The URL of a server that says that it has the model `m`, and does nothing.
-fn bystander() -> String {
+pub(crate) fn bystander() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {

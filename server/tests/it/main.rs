@@ -2,6 +2,8 @@
 
 mod architecture;
 mod bad_input;
+#[cfg(feature = "stock")]
+mod broken_way;
 mod browser;
 #[cfg(feature = "stock")]
 mod chat;

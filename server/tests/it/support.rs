@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 /// How long a server may take to start, or anything else that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where servers keep what they start themselves, in their directory.
+const HOME: &str = "home";
+
 /// A server that runs, with a data directory of its own. It's killed when dropped.
 pub(crate) struct Server {
     pub(crate) child: Child,
@@ -60,6 +63,8 @@ fn spawn(
         .arg("--data-dir")
         .arg(directory.join("data"))
         .args(flags)
+        // Where it keeps what it starts itself.
+        .env("XDG_DATA_HOME", directory.join(HOME))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -167,6 +172,12 @@ impl Server {
     /// Host and port, for requests that are written by hand.
     pub(crate) fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
+    }
+
+    /// Where it keeps what it starts itself.
+    #[cfg(feature = "stock")]
+    pub(crate) fn home(&self) -> PathBuf {
+        self.data.path().join(HOME)
     }
 
     pub(crate) fn signal(&self, signal: &str) {

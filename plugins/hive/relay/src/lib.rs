@@ -2,7 +2,7 @@
 //!
 //! [`Server`] is the other one, over HTTP. [`Relay`] is a job on its way there: its events are relayed
 //! as they come, at the pace that the job's own log takes them, over as many connections as it takes;
-//! it's cancelled with the job, and has no longer than the job has. [`Handover`] is all that has to be
+//! it's [`Abandoned`] with the job, to be cancelled, and has no longer than the job has. [`Handover`] is all that has to be
 //! kept to take it up again in another process.
 //!
 //! A job that is handed on tells how often that has happened to it; past [`MAX_HOPS`] it's refused, so
@@ -13,6 +13,7 @@
 //! - `server.rs`: what it's asked
 //! - `frames.rs`: the events that it answers with
 //! - `relay.rs`: a job that is done there
+//! - `outage.rs`: how long it may not answer
 //! - `failure.rs`: what can go wrong on the way
 
 mod address;
@@ -21,6 +22,7 @@ mod connection;
 mod failure;
 mod frames;
 mod inner_waker;
+mod outage;
 mod relay;
 mod server;
 

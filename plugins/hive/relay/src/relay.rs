@@ -1,39 +1,27 @@
 //! A job that another server does.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use skep::job::{End, EventKind, JobRequest, LogLine, Priority, Progress};
+use skep::job::{End, EventKind, JobRequest, LogLine, Priority, Progress, Start};
 use skep::prelude::*;
 use skep::problem::Code;
 use skep::{JobId, Problem};
-use tokio::runtime::Handle;
-use tokio::time::sleep;
+use tokio::time::{Instant, timeout};
 
 use crate::failure::Failure;
 use crate::frames::{Frame, Frames};
+use crate::outage::Outage;
 use crate::server::{JobOrder, Server};
 
 /// How many servers may hand a job on.
 pub const MAX_HOPS: u32 = 8;
 
-/// How long an outage may take, whatever else is known of the server.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The pause before a connection is tried again: the first, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// A connection that stood for so long has ended the outage, also if it brought no event.
-const STEADY: Duration = Duration::from_secs(5);
-
-/// How long a job may take at most that is ordered to be cancelled.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
-
-/// How often a server that can't be told of a cancellation is told again.
-const CANCELLATIONS: u32 = 10;
+/// After how long without a byte a stream is given up: a server that has nothing to tell says so every 15 s.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// Refuses a job that too many servers have handed on: they lead to each other.
 ///
@@ -92,6 +80,9 @@ pub struct Relay<'a> {
     pub input: &'a Value,
     /// By this key.
     pub handover: &'a Handover,
+    /// Takes over the job there if it may go on when nobody relays it any more: it's to be cancelled.
+    /// Called when [`run`](Self::run) returns or is dropped.
+    pub abandon: &'a (dyn Fn(Abandoned) + Send + Sync),
 }
 
 /// A server that was to do a job doesn't answer any more.
@@ -102,8 +93,6 @@ pub struct Lost {
     pub failure: Failure,
     /// How many of its events have been relayed.
     pub told: u64,
-    /// What may go on there, unless it's known that nothing does.
-    pub abandoned: Option<Abandoned>,
 }
 
 /// A job at another server that nobody waits for any more.
@@ -126,11 +115,18 @@ impl Abandoned {
         let id = if let Some(id) = self.id {
             id
         } else {
-            // Whether it was ever taken isn't known. By its key it's the same job if it was; if not,
-            // it's there for the moment that it takes to cancel it.
+            // Whether it was ever taken isn't known. By its key it's the same job if it was; if not, it's
+            // there, and not begun, for the moment that it takes to cancel it.
             let Self { operation, input, key, hops, .. } = self;
-            let (priority, timeout) = (Priority::Normal, Some(LAST_MOMENT));
-            let order = JobOrder { operation, input, key, priority, timeout, hops: *hops };
+            let order = JobOrder {
+                operation,
+                input,
+                key,
+                priority: Priority::Normal,
+                start: Start::OnStream,
+                timeout: None,
+                hops: *hops,
+            };
             server.order(&order).await?
         };
         server.cancel(id).await
@@ -141,8 +137,9 @@ impl Relay<'_> {
     /// Has the server do the job, and relays what it tells until it has ended there. Returns how it
     /// ended: its result, or its error.
     ///
-    /// When the job here is cancelled, runs out of time or is dropped, the one there is cancelled;
-    /// unless another process goes on with this one ([`JobContext::is_handed_over`]).
+    /// When the job here is cancelled, runs out of time or is dropped, the one there is
+    /// [abandoned](Self::abandon); unless another process goes on with this one
+    /// ([`JobContext::is_handed_over`]).
     ///
     /// # Errors
     /// [`Lost`] if the server can't be reached for too long, or `gone` says that it's of no use to
@@ -153,42 +150,30 @@ impl Relay<'_> {
             Ok(skip) => skip,
             Err(error) => return Ok(Err(error)),
         };
-        let lost = |failure, told: u64, id: Option<JobId>| {
-            let was_asked = id.is_some() || matches!(failure, Failure::Broken(_));
-            // Those that were relayed before, and not read again, were relayed.
-            let told = skip.max(told);
-            Lost { failure, told, abandoned: was_asked.then(|| self.abandoned(id)) }
-        };
-        // From now on: an order that's on its way when this is dropped may be taken.
-        let mut there = There { relay: self, id: None, is_left: false };
+        // Those that were relayed before, and not read again, were relayed.
+        let lost = |failure, told: u64| Lost { failure, told: skip.max(told) };
+        // An earlier process may have ordered it.
+        let may_go_on = self.job.attempt() > 1;
+        let mut there = There { relay: self, id: None, may_go_on };
         let id = tokio::select! {
-            ordered = self.order() => match ordered {
+            ordered = self.order(&mut there) => match ordered {
                 Ok(id) => id,
-                Err(failure) => {
-                    there.leave();
-                    return match failure {
-                        Failure::Refused(problem) if !problem.is_transient() => {
-                            Ok(Err(problem.into()))
-                        }
-                        failure => Err(lost(failure, skip, None)),
-                    };
+                Err(Failure::Refused(problem)) if !problem.is_transient() => {
+                    return Ok(Err(problem.into()));
                 }
+                Err(failure) => return Err(lost(failure, skip)),
             },
             () = self.job.cancelled() => return Ok(Err(self.stopped(&mut there))),
-            () = &mut gone => {
-                there.leave();
-                return Err(lost(Failure::given_up(), skip, None));
-            }
+            () = &mut gone => return Err(lost(Failure::given_up(), skip)),
         };
-        there.id = Some(id);
         let mut outage = Outage::default();
-        let mut progress = Position { last: 0, skip, told: 0 };
+        let mut progress = Position { last: 0, skip, told: 0, opened: None };
         loop {
-            let opened = Instant::now();
+            progress.opened = None;
             let failure = tokio::select! {
                 read = self.read(id, &mut progress) => match read {
                     Ok(ended) => {
-                        there.leave();
+                        there.may_go_on = false;
                         return Ok(ended);
                     }
                     // What is emitted is refused when the job is to stop.
@@ -202,14 +187,9 @@ impl Relay<'_> {
                     Err(Broken::There(failure)) => failure,
                 },
                 () = self.job.cancelled() => return Ok(Err(self.stopped(&mut there))),
-                () = &mut gone => {
-                    there.leave();
-                    return Err(lost(Failure::given_up(), progress.told, Some(id)));
-                }
+                () = &mut gone => return Err(lost(Failure::given_up(), progress.told)),
             };
-            if opened.elapsed() >= STEADY {
-                outage = Outage::default();
-            }
+            outage.follow(progress.opened);
             let goes_on = failure.is_passing()
                 && tokio::select! {
                     goes_on = outage.bear() => goes_on,
@@ -217,8 +197,7 @@ impl Relay<'_> {
                     () = &mut gone => false,
                 };
             if !goes_on {
-                there.leave();
-                return Err(lost(failure, progress.told, Some(id)));
+                return Err(lost(failure, progress.told));
             }
         }
     }
@@ -226,34 +205,49 @@ impl Relay<'_> {
     /// The job here is to stop: what becomes of the one there, and what this one ends with.
     fn stopped(&self, there: &mut There<'_>) -> OperationError {
         if self.job.is_handed_over() {
-            there.leave();
+            there.may_go_on = false;
         }
         Problem::new(Code::Cancelled, "the job was cancelled").into()
     }
 
     /// Orders the job, as often as it takes.
-    async fn order(&self) -> Result<JobId, Failure> {
+    async fn order(&self, there: &mut There<'_>) -> Result<JobId, Failure> {
         let mut outage = Outage::default();
         loop {
+            // An order that's on its way when this is dropped may be taken.
+            let may_go_on = std::mem::replace(&mut there.may_go_on, true);
             match self.order_once().await {
-                // A server that has too much to do may have less in a while; others have less now.
-                Err(failure @ (Failure::Unreachable(_) | Failure::Broken(_))) => {
+                Ok(id) => {
+                    there.id = Some(id);
+                    return Ok(id);
+                }
+                // Whether it was taken isn't known.
+                Err(failure @ Failure::Broken(_)) => {
                     if !outage.bear().await {
                         return Err(failure);
                     }
                 }
-                ordered => return ordered,
+                Err(failure) => {
+                    there.may_go_on = may_go_on;
+                    // A server that has too much to do may have less in a while; others have less now.
+                    if !matches!(failure, Failure::Unreachable(_)) || !outage.bear().await {
+                        return Err(failure);
+                    }
+                }
             }
         }
     }
 
     async fn order_once(&self) -> Result<JobId, Failure> {
-        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let left = |deadline: std::time::Instant| {
+            deadline.saturating_duration_since(std::time::Instant::now())
+        };
         let order = JobOrder {
             operation: self.operation,
             input: self.input,
             key: &self.handover.key,
             priority: self.job.priority(),
+            start: Start::Now,
             timeout: self.job.deadline().map(left),
             hops: self.job.hops() + 1,
         };
@@ -276,11 +270,13 @@ impl Relay<'_> {
             let detail = "it has no more events of the job, and told no end";
             return Err(Failure::Foreign(detail.to_owned()).into());
         };
+        position.opened = Some(Instant::now());
         loop {
             if let Some(ended) = self.relay_ready(&mut frames, position).await? {
                 return Ok(ended);
             }
-            if !frames.more().await? {
+            let silent = |_| Failure::Broken(format!("nothing has come for {SILENCE:?}"));
+            if !timeout(SILENCE, frames.more()).await.map_err(silent)?? {
                 // A server that goes down ends its streams without the jobs' ends.
                 return Err(Failure::Broken("the stream ended before the job".to_owned()).into());
             }
@@ -328,6 +324,8 @@ struct Position {
     skip: u64,
     /// How many have been relayed.
     told: u64,
+    /// Since when the stream stands that is read, if it does.
+    opened: Option<Instant>,
 }
 
 impl Position {
@@ -389,56 +387,19 @@ async fn told(job: &JobContext) -> Result<u64> {
     Ok(told)
 }
 
-/// The job at the server, which is cancelled when nobody relays it any more.
+/// The job at the server, which is abandoned when nobody relays it any more.
 struct There<'a> {
     relay: &'a Relay<'a>,
     /// Its id there, once it's told.
     id: Option<JobId>,
-    is_left: bool,
-}
-
-impl There<'_> {
-    /// Lets it be.
-    fn leave(&mut self) {
-        self.is_left = true;
-    }
+    /// Whether it may have been taken, and isn't known to have ended.
+    may_go_on: bool,
 }
 
 impl Drop for There<'_> {
     fn drop(&mut self) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        if self.is_left {
-            return;
+        if self.may_go_on {
+            (self.relay.abandon)(self.relay.abandoned(self.id));
         }
-        let (server, job) = (self.relay.server.clone(), self.relay.abandoned(self.id));
-        // Not in the job: it may be aborted, and is to end before a server that is slow has answered.
-        runtime.spawn(async move {
-            for tries in 1..=CANCELLATIONS {
-                match job.cancel(&server).await {
-                    Err(failure) if failure.is_passing() => sleep(PAUSES.1 * tries).await,
-                    _ => break,
-                }
-            }
-        });
-    }
-}
-
-/// A time without a connection that brings anything.
-#[derive(Default)]
-struct Outage {
-    since: Option<Instant>,
-    pause: Duration,
-}
-
-impl Outage {
-    /// Waits before the next try, longer each time. Returns whether there is one.
-    async fn bear(&mut self) -> bool {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= PATIENCE {
-            return false;
-        }
-        self.pause = (self.pause * 2).clamp(PAUSES.0, PAUSES.1);
-        sleep(self.pause).await;
-        true
     }
 }

@@ -9,7 +9,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use skep::job::Priority;
+use skep::job::{Priority, Start};
 use skep::operation::Hints;
 use skep::placement::Placement;
 use skep::{JobId, OperationSpec, Problem};
@@ -44,6 +44,8 @@ pub struct JobOrder<'a> {
     pub key: &'a str,
     /// Which jobs it goes before there.
     pub priority: Priority,
+    /// When it starts there, if it isn't there already.
+    pub start: Start,
     /// The longest that it may take.
     pub timeout: Option<Duration>,
     /// How many servers have handed it on, this one included.
@@ -106,6 +108,14 @@ impl Server {
             ("skep-priority", order.priority.as_str()),
         ];
         headers.extend(timeout.as_deref().map(|timeout| ("skep-timeout", timeout)));
+        let run_at = match order.start {
+            Start::At(time) => Some(time.to_string()),
+            Start::Now | Start::OnStream => None,
+        };
+        headers.extend(run_at.as_deref().map(|time| ("skep-run-at", time)));
+        if order.start == Start::OnStream {
+            headers.push(("skep-start", "on-stream"));
+        }
         let body = Bytes::from(body.to_string());
         let response = self.ask(Method::POST, "/v1/jobs", body, &headers).await?;
         Ok(read::<Accepted>(response).await?.job_id)
