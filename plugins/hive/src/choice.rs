@@ -37,18 +37,24 @@ pub(crate) struct Wish<'a> {
 
 /// Chooses the one of `candidates` that has what is wished for.
 pub(crate) fn choose(candidates: &[Candidate], wish: Wish<'_>) -> Option<Choice> {
-    // A tie goes to a hive that isn't late, then to this machine, then to the first by its id.
-    let order = |hive: &&Candidate| (hive.state, !hive.is_here, hive.id.clone());
     if let Some(worker) = wish.worker {
         let hive = candidates.iter().find(|hive| workers(hive).any(|known| known.id == worker))?;
         return Some(Choice { id: hive.id.clone(), reason: format!("worker `{worker}` is there") });
     }
     let model = wish.model?;
+    // One that is late may be dead: it's chosen only if no other has the model.
+    let (online, late): (Vec<_>, Vec<_>) =
+        candidates.iter().partition(|hive| hive.state == State::Online);
+    with_model(&online, model).or_else(|| with_model(&late, model))
+}
+
+/// Chooses the one of `candidates` that has the model.
+fn with_model(candidates: &[&Candidate], model: &str) -> Option<Choice> {
+    // A tie goes to this machine, then to the first by its id.
+    let order = |hive: &Candidate| (!hive.is_here, hive.id.clone());
     let best = |hive: &Candidate| loaded(hive, model).min();
     let loaded = candidates.iter().filter_map(|hive| Some((best(hive)?, hive)));
-    if let Some((slots, hive)) =
-        loaded.min_by_key(|(slots, hive)| (hive.state, *slots, order(hive)))
-    {
+    if let Some((slots, hive)) = loaded.min_by_key(|(slots, hive)| (*slots, order(hive))) {
         return Some(Choice {
             id: hive.id.clone(),
             reason: format!("the model is loaded, {slots}"),
@@ -58,7 +64,7 @@ pub(crate) fn choose(candidates: &[Candidate], wish: Wish<'_>) -> Option<Choice>
     let load = |hive: &Candidate| hive.heartbeat.jobs.live;
     let on_disk = candidates.iter().filter_map(|hive| Some((size(hive, model)?, hive)));
     let (size, hive) = on_disk.min_by_key(|(size, hive)| {
-        (*size > free(hive), hive.state, load(hive), Reverse(free(hive) >> 30), order(hive))
+        (*size > free(hive), load(hive), Reverse(free(hive) >> 30), order(hive))
     })?;
     let reason = if size > free(hive) {
         "the model is on its disk, and fits in no hive's free memory".to_owned()
@@ -178,8 +184,10 @@ mod tests {
         assert_eq!(goes(&[disk.clone(), loaded.clone()]).unwrap(), "gpu-1");
         let idle = hive("gpu-2", (0, 50), &[], &[("w-2", "m", 0)]);
         assert_eq!(goes(&[disk.clone(), loaded.clone(), idle.clone()]).unwrap(), "gpu-2");
-        // One that may be dead is worth less than any that isn't.
-        assert_eq!(goes(&[disk, loaded, late(idle)]).unwrap(), "gpu-1");
+        // One that may be dead is worth less than any that isn't, and more than none.
+        assert_eq!(goes(&[disk.clone(), loaded, late(idle.clone())]).unwrap(), "gpu-1");
+        assert_eq!(goes(&[disk, late(idle.clone())]).unwrap(), "localhost");
+        assert_eq!(goes(&[late(idle)]).unwrap(), "gpu-2");
         let here = hive("localhost", (0, 0), &[], &[("w-3", "m", 0)]);
         let there = hive("attic", (0, 0), &[], &[("w-4", "m", 0)]);
         assert_eq!(goes(&[there, here]).unwrap(), "localhost");
