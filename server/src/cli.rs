@@ -6,6 +6,7 @@ mod config;
 mod events;
 mod follow;
 mod input;
+mod interrupt;
 mod jobs;
 mod operations;
 mod plugins;
@@ -24,6 +25,8 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, value_parser};
 use skep::plugin::{CommandRegistration, Linked};
+
+use crate::cli::interrupt::{INTERRUPTED, Interrupted};
 
 /// An open router for operations.
 #[derive(Parser)]
@@ -103,7 +106,11 @@ pub fn main() -> ExitCode {
         if is_broken_pipe(&error) {
             return BROKEN_PIPE.into();
         }
-        eprintln!("skep: {}", with_causes(&*error));
+        if error.is::<Interrupted>() {
+            return INTERRUPTED.into();
+        }
+        // Where nobody can be told, it's a failure all the same; `eprintln!` would panic.
+        let _ = writeln!(io::stderr(), "skep: {}", with_causes(&*error));
         ExitCode::FAILURE
     })
 }
@@ -149,5 +156,9 @@ fn rest(matches: &ArgMatches) -> Vec<OsString> {
 
 /// Runs a client's command: one thread is enough.
 fn block_on<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(command);
+    // A line that is still read for isn't waited for.
+    runtime.shutdown_background();
+    done
 }

@@ -26,6 +26,8 @@ pub(crate) fn init(format: LogFormat) {
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
+        // A full disk or a reader that is gone costs lines: told to standard error, it'd be a panic.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match format {
         LogFormat::Text => lines.init(),

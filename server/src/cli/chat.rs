@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 
 use crate::cli::client::Client;
 use crate::cli::follow::{Followed, OnInterrupt, watch};
+use crate::cli::interrupt::{Interrupted, unless_interrupted};
 use crate::cli::printer::Printer;
 use crate::cli::{Error, ServerArgs};
 
@@ -71,17 +72,17 @@ impl Person {
         if self.is_there { writeln!(io::stderr(), "{line}") } else { Ok(()) }
     }
 
-    /// Asks for a line; `None` at the end of all lines.
-    pub(super) async fn ask(&mut self, prompt: &str) -> io::Result<Option<String>> {
+    /// Asks for a line; `None` at the end of all lines. Ctrl-C instead of one ends the program.
+    pub(super) async fn ask(&mut self, prompt: &str) -> Result<Option<String>, Error> {
         if self.is_there {
             write!(io::stderr(), "{prompt}")?;
             io::stderr().flush()?;
         }
-        let line = self.lines.next_line().await?;
-        if line.is_none() {
+        let line = unless_interrupted(self.lines.next_line()).await;
+        if !matches!(line, Ok(Some(_))) {
             self.tell("")?;
         }
-        Ok(line.map(|line| line.trim().to_owned()))
+        Ok(line?.map(|line| line.trim().to_owned()))
     }
 }
 
@@ -143,7 +144,7 @@ pub(super) async fn converse(
         input.insert("model".to_owned(), model.into());
         input.insert("max_tokens".to_owned(), answers.max_tokens.into());
         input.insert("messages".to_owned(), messages.clone().into());
-        let id = client.create_job("infer", input, &[]).await?;
+        let id = unless_interrupted(client.create_job("infer", input, &[])).await?;
         match watch(client, id, Printer::new(false), OnInterrupt::Cancel).await? {
             Followed::Ended(End::Succeeded { result }) => {
                 messages.push(json!({ "role": "assistant", "content": result["text"] }));
@@ -153,7 +154,7 @@ pub(super) async fn converse(
                 return Ok(ExitCode::FAILURE);
             }
             Followed::Ended(_) | Followed::Cancelled => drop(messages.pop()),
-            Followed::Left => return Ok(crate::cli::follow::INTERRUPTED.into()),
+            Followed::Left => return Err(Interrupted.into()),
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -8,11 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::client::Client;
 use crate::cli::events::Update;
+use crate::cli::interrupt::INTERRUPTED;
 use crate::cli::printer::Printer;
 use crate::cli::{Error, with_causes};
-
-/// The exit code of a program that Ctrl-C ended, as shells have it.
-pub(super) const INTERRUPTED: u8 = 130;
 
 /// What Ctrl-C does to a job that is followed.
 #[derive(Clone, Copy, PartialEq, Eq)]

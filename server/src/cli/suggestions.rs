@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::cli::Error;
 use crate::cli::chat::Person;
 use crate::cli::client::Client;
+use crate::cli::interrupt::unless_interrupted;
 
 /// A model of the hub.
 struct Suggestion {
@@ -58,7 +59,7 @@ const USUAL: usize = 1;
 
 /// Asks where a model is. `None` if there's no answer.
 pub(super) async fn ask(client: &Client, person: &mut Person) -> Result<Option<String>, Error> {
-    let free = free_memory(client).await?;
+    let free = unless_interrupted(free_memory(client)).await?;
     let fitting = fitting(free);
     person.tell("There is no model yet.")?;
     let mut number = String::new();

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::cli::chat::{Answers, Person, choose, converse, models};
 use crate::cli::client::Client;
 use crate::cli::follow::{Followed, OnInterrupt, watch};
+use crate::cli::interrupt::unless_interrupted;
 use crate::cli::printer::Printer;
 use crate::cli::{Error, ServerArgs, suggestions};
 
@@ -49,26 +50,35 @@ pub(super) struct Up {
 
 impl Up {
     pub(super) async fn run(self) -> Result<ExitCode, Error> {
-        let (url, started) = self.server().await?;
+        // Before there is a server, which isn't left behind.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = signal(SignalKind::hangup())?;
-        // The server isn't left behind, nor is an answer waited for that nobody reads.
-        let (done, patience) = tokio::select! {
-            done = self.chat(&url) => (done, STOP_PATIENCE),
-            _ = terminate.recv() => (Ok(ExitCode::FAILURE), SHORT_PATIENCE),
-            _ = hang_up.recv() => (Ok(ExitCode::FAILURE), SHORT_PATIENCE),
-        };
-        if let Some(server) = started {
-            stop(server, patience).await;
+        let mut started = None;
+        tokio::select! {
+            done = self.talk(&mut started) => return done,
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
         }
+        // An answer that nobody reads isn't waited for.
+        stop(&mut started, SHORT_PATIENCE).await;
+        Ok(ExitCode::FAILURE)
+    }
+
+    /// The conversation, and the end of a server that was started for it.
+    async fn talk(&self, started: &mut Option<Child>) -> Result<ExitCode, Error> {
+        let done = match unless_interrupted(self.server(started)).await {
+            Ok(url) => self.chat(&url).await,
+            Err(error) => Err(error),
+        };
+        stop(started, STOP_PATIENCE).await;
         done
     }
 
-    /// The URL of the server that answers, or of one that is started, with its process.
-    async fn server(&self) -> Result<(String, Option<Child>), Error> {
+    /// The URL of the server that answers, or of one that is `started`.
+    async fn server(&self, started: &mut Option<Child>) -> Result<String, Error> {
         let url = &self.server.server;
         if Client::new(url)?.show::<Value>("/health").await.is_ok() {
-            return Ok((url.clone(), None));
+            return Ok(url.clone());
         }
         let listen = url.trim_start_matches("http://").trim_end_matches('/');
         let mut arguments: Vec<OsString> = vec!["serve".into(), "--listen".into(), listen.into()];
@@ -79,7 +89,7 @@ impl Up {
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // Ctrl-C is for the answer; the server is told to stop when the conversation is over.
         command.process_group(0).kill_on_drop(true);
-        let mut child = command.spawn()?;
+        let child = started.insert(command.spawn()?);
         let mut log = child.stderr.take().map(|log| BufReader::new(log).lines());
         let mut said = Vec::new();
         let listening = async {
@@ -101,13 +111,13 @@ impl Up {
                 None => None,
             } {}
         });
-        Ok((url, Some(child)))
+        Ok(url)
     }
 
     async fn chat(&self, url: &str) -> Result<ExitCode, Error> {
         let client = Client::new(url)?;
         let mut person = Person::new();
-        let known = models(&client).await?;
+        let known = unless_interrupted(models(&client)).await?;
         let wanted = match &self.model {
             Some(model) => Some(model.clone()),
             None => choose(&known, &mut person).await?,
@@ -143,7 +153,7 @@ async fn get(client: &Client, from: &str) -> Result<String, Error> {
 /// Runs an operation, shows how far it is, and returns its result.
 async fn run(client: &Client, operation: &str, input: Value) -> Result<Value, Error> {
     let input: Map<String, Value> = serde_json::from_value(input)?;
-    let id = client.create_job(operation, input, &[]).await?;
+    let id = unless_interrupted(client.create_job(operation, input, &[])).await?;
     match watch(client, id, Printer::quiet(), OnInterrupt::Cancel).await? {
         Followed::Ended(End::Succeeded { result }) => Ok(result),
         Followed::Ended(End::Failed { error }) => {
@@ -153,14 +163,17 @@ async fn run(client: &Client, operation: &str, input: Value) -> Result<Value, Er
     }
 }
 
-/// Tells the server to stop, and once more if it hasn't in time: then it ends at once.
-async fn stop(mut server: Child, patience: Duration) {
+/// Tells the server that was started to stop, and once more if it hasn't in time, or at Ctrl-C: then it
+/// ends at once.
+async fn stop(started: &mut Option<Child>, patience: Duration) {
+    let Some(server) = started else { return };
     for patience in [patience, SHORT_PATIENCE] {
         let pid = server.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let Some(pid) = pid else { return };
-        if kill_process(pid, Signal::TERM).is_err()
-            || timeout(patience, server.wait()).await.is_ok()
-        {
+        if kill_process(pid, Signal::TERM).is_err() {
+            return;
+        }
+        if let Ok(Ok(_)) = timeout(patience, unless_interrupted(server.wait())).await {
             return;
         }
     }

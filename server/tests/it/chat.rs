@@ -1,11 +1,16 @@
 //! `skep up` and `skep chat`, as someone types into them.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::io::ioctl_fionread;
 
 use crate::stock::model;
-use crate::support::{Server, command, stderr, stdout};
+use crate::support::{PATIENCE, Server, command, stderr, stdout};
 
 /// Runs the stock program with `lines` as what is typed.
 fn typed(command: &mut Command, lines: &str) -> Output {
@@ -15,6 +20,64 @@ fn typed(command: &mut Command, lines: &str) -> Output {
     stdin.write_all(lines.as_bytes()).expect("it reads");
     drop(stdin);
     child.wait_with_output().expect("it ends")
+}
+
+/// The stock program with someone who could type on. It's killed when dropped.
+struct Typing {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+}
+
+impl Typing {
+    fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("it runs");
+        let stdin = child.stdin.take().expect("it was piped");
+        let stdout = child.stdout.take().expect("it was piped");
+        Self { child, stdin, stdout }
+    }
+
+    /// Types a line, and waits until it's read.
+    fn ask(&mut self, question: &str) {
+        writeln!(self.stdin, "{question}").expect("it reads");
+        let read = || (ioctl_fionread(&self.stdin).expect("it's a pipe") == 0).then_some(());
+        wait_for(read).expect("it reads");
+    }
+
+    /// Sends it a signal, and returns the code that it ends with.
+    fn end_by(&mut self, signal: &str) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill").args(["-s", signal, &pid]).status().expect("kill runs").success()
+        );
+        let ended = wait_for(|| self.child.try_wait().expect("it's a child"));
+        ended.unwrap_or_else(|| panic!("it goes on after SIG{signal}")).code()
+    }
+}
+
+impl Drop for Typing {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What there is within [`PATIENCE`].
+fn wait_for<T>(mut there_is: impl FnMut() -> Option<T>) -> Option<T> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if let Some(it) = there_is() {
+            return Some(it);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    None
+}
+
+/// A connection to the server, if there is one.
+fn connection(url: &str) -> Option<TcpStream> {
+    TcpStream::connect(url.trim_start_matches("http://")).ok()
 }
 
 fn skep() -> Command {
@@ -106,7 +169,7 @@ async fn a_conversation_remembers_what_was_said_until_it_begins_anew() {
     let chat = |arguments: &[&str], lines: &str| {
         let mut chat = skep();
         typed(
-            chat.args(["chat", "--max-tokens", "48"]).args(arguments).env("SKEP_URL", &server.url),
+            chat.args(["chat", "--max-tokens", "4"]).args(arguments).env("SKEP_URL", &server.url),
             lines,
         )
     };
@@ -145,14 +208,79 @@ fn up_that_is_told_to_stop_stops_its_server() {
     let url = free_url();
     let mut up = skep();
     up.args(["up", "--server", &url, "--data-dir"]).arg(data.path()).args(["--model"]).arg(model());
-    up.current_dir(data.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = up.spawn().expect("it runs");
-    let mut stdin = child.stdin.take().expect("it was piped");
-    writeln!(stdin, "Tell me a story").expect("it reads");
-    let mut first = [0];
-    child.stdout.as_mut().expect("it was piped").read_exact(&mut first).expect("it answers");
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill runs").success());
-    assert!(!child.wait().expect("it ends").success());
-    assert!(std::net::TcpStream::connect(url.trim_start_matches("http://")).is_err());
+    let mut up = Typing::start(up.current_dir(data.path()));
+    up.ask("Tell me a story");
+    up.stdout.read_exact(&mut [0]).expect("it answers");
+    assert_eq!(up.end_by("TERM"), Some(1));
+    assert!(connection(&url).is_none());
+}
+
+#[test]
+fn a_signal_at_the_prompt_ends_up_and_its_server() {
+    let data = tempfile::tempdir().expect("a directory");
+    for (signal, code) in [("INT", 130), ("TERM", 1), ("HUP", 1)] {
+        let url = free_url();
+        let mut up = skep();
+        up.args(["up", "--server", &url, "--model"]).arg(model());
+        let mut up = Typing::start(up.arg("--data-dir").arg(data.path()).current_dir(data.path()));
+        up.ask("");
+        assert_eq!(up.end_by(signal), Some(code), "{signal}");
+        assert!(connection(&url).is_none(), "{signal}");
+    }
+}
+
+#[test]
+fn ctrl_c_where_up_asks_for_a_model_ends_it_and_its_server() {
+    let data = tempfile::tempdir().expect("a directory");
+    let url = free_url();
+    let mut up = skep();
+    up.args(["up", "--server", &url, "--data-dir"]).arg(data.path());
+    let mut up = Typing::start(up.current_dir(data.path()));
+    wait_for(|| connection(&url)).expect("the server starts");
+    assert_eq!(up.end_by("INT"), Some(130));
+    assert!(connection(&url).is_none());
+}
+
+#[test]
+fn ctrl_c_while_its_server_starts_ends_up_and_the_server() {
+    let data = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| data.path().join(name);
+    // The server waits for what an operation says of itself.
+    std::fs::create_dir(at("operations")).expect("it's made");
+    std::fs::write(at("skep.toml"), "[plugins.exec]\ndir = \"operations\"").expect("it's written");
+    let slow = at("operations/slow");
+    std::fs::write(
+        &slow,
+        "#!/bin/sh\necho $PPID > ../pid && mv ../pid ../started && exec sleep 60",
+    )
+    .expect("it's written");
+    std::fs::set_permissions(slow, PermissionsExt::from_mode(0o755)).expect("it's ours");
+    let mut up = skep();
+    up.args(["up", "--server", &free_url(), "--data-dir"]).arg(at("data"));
+    let mut up = Typing::start(up.current_dir(data.path()));
+    let server = wait_for(|| std::fs::read_to_string(at("started")).ok()).expect("it starts");
+    assert_eq!(up.end_by("INT"), Some(130));
+    assert!(!Path::new("/proc").join(server.trim()).exists());
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_jobs_of_others_when_the_conversation_is_over() {
+    let data = tempfile::tempdir().expect("a directory");
+    let url = free_url();
+    let mut up = skep();
+    up.args(["up", "--server", &url, "--model"]).arg(model());
+    up.arg("--data-dir").arg(data.path()).env("SKEP_SERVER__DRAIN", "10m");
+    let mut up = Typing::start(up.current_dir(data.path()));
+    up.ask("");
+    let echo = |arguments: &[&str]| {
+        let mut echo = skep();
+        echo.args(["run", "--detach", "--server", &url, "echo", "value=1"]).args(arguments);
+        echo.output().expect("it runs").status.success()
+    };
+    assert!(echo(&["count=1000", "interval_us=1000000"]));
+    up.ask("/exit");
+    wait_for(|| (!echo(&[])).then_some(())).expect("the server takes no more jobs");
+    assert!(connection(&url).is_some());
+    assert_eq!(up.end_by("INT"), Some(0));
+    assert!(connection(&url).is_none());
 }

@@ -17,6 +17,7 @@ mod idempotency;
 mod jobs;
 mod limits;
 mod listen;
+mod logging;
 mod long_log;
 mod proxy;
 mod restart;
