@@ -12,13 +12,16 @@ mod failure;
 mod part;
 mod reply;
 mod source;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod web;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::{fs, io};
+use std::time::Duration;
+use std::{fs, io, thread};
 
 use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use skep::Problem;
@@ -31,12 +34,15 @@ use self::part::Origin;
 use self::source::Remote;
 pub(crate) use self::source::Source;
 pub(crate) use self::transfer::Limits;
-use self::transfer::{Status, Transfer};
+use self::transfer::{Status, Transfer, free_space};
 pub(crate) use self::web::Hub;
 use self::web::Web;
 use crate::catalog::{Catalog, Model, taken};
 use crate::id::ModelId;
 use crate::plugin::TELL_EVERY;
+
+/// How often it's looked whether a part is still open.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// The downloads of a server.
 ///
@@ -84,6 +90,26 @@ pub(crate) struct Request {
     pub(crate) sha256: Option<String>,
 }
 
+impl Request {
+    /// The model, if it's there already. Blocks.
+    ///
+    /// # Errors
+    /// `model-exists` if another file has its id.
+    fn find(&self, catalog: &Catalog) -> Result<Option<Model>> {
+        match catalog.find(&self.id)? {
+            Some(kept) if !self.is_for(&kept) => Err(taken(&kept)),
+            kept => Ok(kept),
+        }
+    }
+
+    fn is_for(&self, kept: &Model) -> bool {
+        match &self.sha256 {
+            Some(sha256) => kept.sha256 == *sha256,
+            None => kept.source.as_ref().is_some_and(|source| *source == self.source.to_string()),
+        }
+    }
+}
+
 type Outcome = BoxFuture<'static, Result<Model, Problem>>;
 
 /// A transfer that jobs wait for.
@@ -101,10 +127,9 @@ impl Downloads {
 
     /// Downloads a model, or waits for the transfer that does so already.
     pub(crate) async fn download(&self, request: Request, job: &JobContext) -> Result<Model> {
-        let catalog = self.catalog.clone();
-        let wanted = request.clone();
-        if let Some(kept) = job.blocking(move || catalog.find(&wanted.id)).await? {
-            return if is_of(&kept, &request) { Ok(kept) } else { Err(taken(&kept)) };
+        let (catalog, wanted) = (self.catalog.clone(), request.clone());
+        if let Some(kept) = job.blocking(move || wanted.find(&catalog)).await? {
+            return Ok(kept);
         }
         let (mut outcome, status) = self.join(request)?;
         let mut clock = interval(TELL_EVERY);
@@ -150,18 +175,27 @@ impl Downloads {
         Ok(all.into_values().collect())
     }
 
-    /// Drops what has come of a model that isn't there yet; `false` if there's nothing. Blocks.
+    /// Drops what has come of a model that isn't there yet; `false` if there's nothing. Blocks, also
+    /// while a download that was cancelled ends: it may make the model yet.
     ///
     /// # Errors
     /// `download-runs` while jobs wait for it.
     pub(crate) fn forget(&self, id: &ModelId) -> Result<bool> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.get(id).is_some_and(|running| running.outcome.upgrade().is_some()) {
-            let detail =
-                format!("model `{id}` is being downloaded: cancel the jobs that do so first");
-            return Err(OperationError::new("download-runs", detail).with_status(409));
+        let directory = self.directory.join(id.as_str());
+        loop {
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            if running.get(id).is_some_and(|running| running.outcome.upgrade().is_some()) {
+                let detail =
+                    format!("model `{id}` is being downloaded: cancel the jobs that do so first");
+                return Err(OperationError::new("download-runs", detail).with_status(409));
+            }
+            match part::remove(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                removed => return Ok(removed?),
+            }
+            drop(running);
+            thread::sleep(GLANCE);
         }
-        Ok(part::remove(&self.directory.join(id.as_str()))?)
     }
 
     /// The transfer of what is asked for, a new one if there's none.
@@ -179,13 +213,12 @@ impl Downloads {
         running.retain(|_, running| running.outcome.upgrade().is_some());
         let (told, status) = watch::channel(Status::default());
         let transfer = Transfer {
-            id: request.id.clone(),
-            source: request.source.clone(),
-            sha256: request.sha256.clone(),
+            request: request.clone(),
             directory: self.directory.join(request.id.as_str()),
             catalog: self.catalog.clone(),
             web,
             limits: self.settings.limits,
+            free_space,
             status: told,
         };
         let outcome = async { transfer.run().await.map_err(OperationError::into_problem) };
@@ -234,14 +267,6 @@ impl Told {
             job.progress(done, total, "bytes").await?;
         }
         Ok(())
-    }
-}
-
-/// Whether a model is what was asked for.
-fn is_of(kept: &Model, request: &Request) -> bool {
-    match &request.sha256 {
-        Some(sha256) => kept.sha256 == *sha256,
-        None => kept.source.as_ref().is_some_and(|source| *source == request.source.to_string()),
     }
 }
 

@@ -43,7 +43,7 @@ struct Config {
     allowed_hosts: Vec<String>,
     /// The largest file that is downloaded.
     max_size: SizeText,
-    /// How much of the disk a download leaves free.
+    /// How much of the disk a download leaves free. It's looked at again while the file comes.
     keep_free: SizeText,
     /// How long a server may send nothing, or less than 1 KiB a second, before it's asked again.
     stall_timeout: DurationText,

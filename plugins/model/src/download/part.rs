@@ -10,10 +10,14 @@
 //! what is taken up again is what has come, up to the last whole block; nothing is synced before the
 //! end.
 //!
+//! Who has the lock of the file that's named `part` has the directory. A file that has a second name is
+//! a model's, or about to be, and isn't written to any more.
+//!
 //! All of this blocks its thread.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +31,9 @@ const BLOCK: usize = 64 * 1024;
 const PART: &str = "part";
 const CHECKSUMS: &str = "checksums";
 const ORIGIN: &str = "origin.json";
+
+/// An origin that is being written.
+const NEW_ORIGIN: &str = "origin.new";
 
 /// Where a part comes from, and how its server tells that file from others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,14 +63,8 @@ impl Part {
     /// Opens what there is of `source` in `directory`, after checking it; of another source it's
     /// dropped. Waits for whoever has it open.
     pub(crate) fn open(directory: PathBuf, source: &str) -> io::Result<Self> {
-        fs::create_dir_all(&directory)?;
-        let open = |name| {
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(false).open(directory.join(name))
-        };
-        let (file, checksums) = (open(PART)?, open(CHECKSUMS)?);
-        // A call for the disk may go on for a moment after its download was cancelled.
-        file.lock()?;
+        let file = lock(&directory)?;
+        let checksums = open(&directory.join(CHECKSUMS))?;
         let origin = read_origin(&directory).unwrap_or_default();
         let mut part = Self {
             directory,
@@ -156,7 +157,7 @@ impl Part {
 
     /// Removes it.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        remove(&self.directory).map(drop)
+        empty(&self.directory)
     }
 
     fn write_tail(&mut self) -> io::Result<()> {
@@ -199,7 +200,7 @@ impl Part {
 
     fn write_origin(&self) -> io::Result<()> {
         // By a rename: half a description would cost the whole part.
-        let (path, new) = (self.directory.join(ORIGIN), self.directory.join("origin.new"));
+        let (path, new) = (self.directory.join(ORIGIN), self.directory.join(NEW_ORIGIN));
         fs::write(&new, serde_json::to_vec_pretty(&self.origin)?)?;
         fs::rename(new, path)
     }
@@ -212,12 +213,58 @@ pub(crate) fn look(directory: &Path) -> Option<(Origin, u64)> {
 }
 
 /// Removes the part in `directory`; `false` if there's none.
+///
+/// # Errors
+/// [`ErrorKind::WouldBlock`] while somebody has it open.
 pub(crate) fn remove(directory: &Path) -> io::Result<bool> {
-    match fs::remove_dir_all(directory) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+    let file = match File::open(directory.join(PART)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    file.try_lock()?;
+    empty(directory)?;
+    Ok(true)
+}
+
+/// The part's file, made if there's none, and locked. Waits for whoever has it open.
+fn lock(directory: &Path) -> io::Result<File> {
+    let path = directory.join(PART);
+    loop {
+        fs::create_dir_all(directory)?;
+        let file = match open(&path) {
+            // Who had the directory has removed it just now.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        // A call for the disk may go on for a moment after its download was cancelled.
+        file.lock()?;
+        // That call may have made a model of the file.
+        let locked = file.metadata()?;
+        if fs::metadata(&path).is_ok_and(|named| named.ino() == locked.ino()) {
+            if locked.nlink() == 1 {
+                return Ok(file);
+            }
+            fs::remove_file(&path)?;
+        }
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Removes a directory whose lock the caller has.
+fn empty(directory: &Path) -> io::Result<()> {
+    // The part comes last: with it goes the lock.
+    for name in [CHECKSUMS, ORIGIN, NEW_ORIGIN, PART] {
+        match fs::remove_file(directory.join(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+    }
+    // It stays where the next download has begun in it already.
+    let _ = fs::remove_dir(directory);
+    Ok(())
 }
 
 fn read_origin(directory: &Path) -> Option<Origin> {
@@ -299,6 +346,58 @@ mod tests {
         assert_eq!(part.len(), 0);
         assert_eq!(part.origin().validator, None);
         assert_eq!(fs::metadata(part.path()).unwrap().len(), 0);
+    }
+
+    /// What is published is a second name of the part's file.
+    fn publish(part: &Part, directory: &Path) -> PathBuf {
+        let model = directory.join("model.gguf");
+        fs::hard_link(part.path(), &model).unwrap();
+        model
+    }
+
+    #[test]
+    fn a_part_that_became_a_model_is_not_written_to_by_the_next_download() {
+        let directory = tempfile::tempdir().unwrap();
+        let whole = content(2 * BLOCK + 100);
+        let mut part = open(directory.path());
+        part.append(&whole).unwrap();
+        part.finish().unwrap();
+        let model = publish(&part, directory.path());
+        drop(part);
+        let mut next = open(directory.path());
+        assert_eq!(next.len(), 0);
+        next.append(&content(BLOCK)).unwrap();
+        next.clear().unwrap();
+        assert!(fs::read(model).unwrap() == whole);
+    }
+
+    #[test]
+    fn a_download_that_waits_for_a_part_which_is_removed_begins_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut part = open(directory.path());
+        part.append(&content(2 * BLOCK)).unwrap();
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| open(directory.path()));
+            let model = publish(&part, directory.path());
+            part.remove().unwrap();
+            drop(part);
+            let mut next = next.join().unwrap();
+            next.append(&content(BLOCK)).unwrap();
+            assert!(fs::read(model).unwrap() == content(2 * BLOCK));
+            assert_eq!(fs::metadata(next.path()).unwrap().len(), BLOCK as u64);
+        });
+    }
+
+    #[test]
+    fn a_part_is_removed_once_nobody_has_it_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let part = open(directory.path());
+        assert_eq!(remove(&path).unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(part);
+        assert!(remove(&path).unwrap());
+        assert!(!path.exists());
+        assert!(!remove(&path).unwrap());
     }
 
     proptest! {

@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::catalog::{Catalog, Model};
 use crate::digest::mismatch;
+use crate::download::Request;
 use crate::download::failure::Failure;
 use crate::download::part::{Origin, Part};
 use crate::download::reply::Reply;
 use crate::download::source::Remote;
 use crate::download::web::{Range, Web};
 use crate::gguf::{self, GgufError, MAGIC};
-use crate::id::ModelId;
 
 /// The pause before a first repetition; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -35,6 +35,10 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
 /// The least that a server is to send, bytes a second: one that sends less holds its jobs for ever.
 const SLOWEST: f64 = 1024.0;
+
+/// How much may come before it's looked again whether the disk has room for the rest, bytes: others
+/// write to it too, and not every server tells how much comes.
+const LOOK_EVERY: u64 = 16 << 20;
 
 /// What a download may take.
 #[derive(Clone, Copy, Debug)]
@@ -60,22 +64,25 @@ pub(crate) struct Status {
 
 /// A file on its way.
 pub(crate) struct Transfer {
-    pub(crate) id: ModelId,
-    pub(crate) source: Remote,
-    /// The SHA-256 that it must have, hexadecimal.
-    pub(crate) sha256: Option<String>,
+    pub(crate) request: Request,
     /// Where its part is.
     pub(crate) directory: PathBuf,
     pub(crate) catalog: Catalog,
     pub(crate) web: Arc<Web>,
     pub(crate) limits: Limits,
+    /// How much of a directory's disk may still be used, bytes.
+    pub(crate) free_space: fn(&Path) -> io::Result<u64>,
     pub(crate) status: watch::Sender<Status>,
 }
 
 impl Transfer {
     /// Downloads the model. If it's dropped, what has come stays for the next one.
     pub(crate) async fn run(self) -> Result<Model> {
-        let mut part = OnDisk::open(self.directory.clone(), self.source.to_string()).await?;
+        let mut part =
+            OnDisk::open(self.directory.clone(), self.request.source.to_string()).await?;
+        if let Some(kept) = self.find(&mut part).await? {
+            return Ok(kept);
+        }
         let mut in_vain = 0;
         loop {
             let (begun, before) = (Instant::now(), part.len());
@@ -109,75 +116,100 @@ impl Transfer {
         }
     }
 
+    /// The model, if another transfer, dropped while it published, has made it before it let go of the
+    /// part.
+    async fn find(&self, part: &mut OnDisk) -> Result<Option<Model>> {
+        let (catalog, request) = (self.catalog.clone(), self.request.clone());
+        let find = move |part: &mut Part| {
+            let found = request.find(&catalog);
+            if let Ok(Some(_)) = found {
+                part.remove()?;
+            }
+            Ok(found)
+        };
+        part.with(find).await?
+    }
+
     fn given_up(&self, why: &str, part: &OnDisk) -> String {
         let kept = match part.len() {
             0 => String::new(),
             kept => format!("; the {kept} bytes that have come are kept for the next try"),
         };
-        format!("{} can't be downloaded: {why}{kept}", self.source)
+        format!("{} can't be downloaded: {why}{kept}", self.request.source)
     }
 
     /// Asks for what is missing, once.
     async fn attempt(&self, part: &mut OnDisk) -> Result<Model, Failure> {
         let origin = part.get().origin().clone();
         // What can't be told from another file's rest is proved by its digest, or not asked for.
-        let can_resume = origin.validator.is_some() || self.sha256.is_some();
+        let can_resume = origin.validator.is_some() || self.request.sha256.is_some();
         let range = (part.len() > 0 && can_resume)
             .then(|| Range { from: part.len(), validator: origin.validator.clone() });
         self.tell(part.len(), origin.total);
-        let answer = self.web.get(&self.source, range.as_ref()).await?;
+        let answer = self.web.get(&self.request.source, range.as_ref()).await?;
         let reply = Reply::read(&answer, range.as_ref(), &origin)?;
-        if let (Some(total), from) = (reply.total, reply.from) {
-            self.check_size(total, total - from).await?;
-        }
+        self.check_size(reply.total)?;
         let expected = self.expected(answer.sha256)?;
         if reply.from == 0 {
             part.clear().await?;
         }
+        self.check_space(part, reply.total).await?;
         let known = Origin {
             validator: reply.validator.or(origin.validator.filter(|_| reply.from > 0)),
             total: reply.total,
             ..origin
         };
         part.with(move |part| part.set_origin(known)).await?;
-        self.receive(part, answer.response.into_body(), reply.total, &answer.host).await?;
+        // If nothing is missing, the body is what the server has to say of that.
+        if reply.total != Some(reply.from) {
+            self.receive(part, answer.response.into_body(), reply.total, &answer.host).await?;
+        }
         self.finish(part, expected.as_deref(), reply.from > 0).await
     }
 
     /// The digest that the file must have, by the client and by the hub.
     fn expected(&self, told: Option<String>) -> Result<Option<String>> {
-        match (&self.sha256, told) {
+        match (&self.request.sha256, told) {
             (Some(asked), Some(told)) if *asked != told => {
-                Err(mismatch(&self.source.to_string(), asked, &told))
+                Err(mismatch(&self.request.source.to_string(), asked, &told))
             }
             (asked, told) => Ok(asked.clone().or(told)),
         }
     }
 
-    /// Whether there's room for the file.
-    async fn check_size(&self, total: u64, missing: u64) -> Result<()> {
-        let Limits { max_size, keep_free, .. } = self.limits;
-        if total > max_size {
-            let detail = format!(
-                "{} has {total} bytes, and a download may have {max_size}; the server's operator \
-                 can allow more by `max_size` in [plugins.model]",
-                self.source
-            );
-            return Err(OperationError::new("download-too-large", detail).with_status(422));
-        }
-        let directory = self.directory.clone();
+    /// Whether a file may be as large as this one.
+    fn check_size(&self, total: Option<u64>) -> Result<()> {
+        let max_size = self.limits.max_size;
+        let Some(total) = total.filter(|total| *total > max_size) else { return Ok(()) };
+        let detail = format!(
+            "{} has {total} bytes, and a download may have {max_size}; the server's operator can \
+             allow more by `max_size` in [plugins.model]",
+            self.request.source
+        );
+        Err(OperationError::new("download-too-large", detail).with_status(422))
+    }
+
+    /// Whether there's room for what is missing.
+    async fn check_space(&self, part: &mut OnDisk, total: Option<u64>) -> Result<()> {
+        let (free_space, directory) = (self.free_space, self.directory.clone());
         let free = spawn_blocking(move || free_space(&directory)).await??;
+        let missing = total.map_or(0, |total| total.saturating_sub(part.len()));
+        let keep_free = self.limits.keep_free;
         let needed = missing.saturating_add(keep_free);
-        if needed > free {
-            let detail = format!(
-                "the disk is too small for {}: {missing} bytes are missing, {keep_free} are to stay \
-                 free, and {free} are free",
-                self.source
-            );
-            let error = OperationError::new("disk-full", detail).with_status(507);
-            return Err(error.with("needed", needed).with("free", free));
+        if needed <= free {
+            return Ok(());
         }
-        Ok(())
+        if total.is_none() {
+            // What may have no end isn't worth the room that it takes.
+            part.clear().await?;
+        }
+        let detail = format!(
+            "the disk is too small for {}: {needed} bytes are needed, {keep_free} of them to stay \
+             free, and {free} are free",
+            self.request.source
+        );
+        let error = OperationError::new("disk-full", detail).with_status(507);
+        Err(error.with("needed", needed).with("free", free))
     }
 
     /// Adds what comes to the part.
@@ -191,6 +223,7 @@ impl Transfer {
         self.tell(part.len(), total);
         let mut is_gguf = part.len() >= MAGIC.len() as u64;
         let (mut since, mut from) = (Instant::now(), part.len());
+        let mut looked = part.len();
         loop {
             let frame = match timeout(self.limits.patience, body.frame()).await {
                 Ok(None) => break,
@@ -221,11 +254,15 @@ impl Transfer {
                     .into());
             }
             part.append(bytes).await?;
+            if part.len() - looked >= LOOK_EVERY {
+                looked = part.len();
+                self.check_space(part, total).await?;
+            }
             if !is_gguf && part.len() >= MAGIC.len() as u64 {
                 is_gguf = true;
                 if part.with(|part| part.head(MAGIC.len())).await? != MAGIC {
                     part.clear().await?;
-                    return Err(invalid(&self.source, &GgufError::NotGguf).into());
+                    return Err(invalid(&self.request.source, &GgufError::NotGguf).into());
                 }
             }
             self.tell(part.len(), total);
@@ -251,9 +288,12 @@ impl Transfer {
         {
             part.clear().await?;
             return Err(if is_pieced {
-                Failure::Restart(format!("the pieces of {} don't fit together", self.source))
+                Failure::Restart(format!(
+                    "the pieces of {} don't fit together",
+                    self.request.source
+                ))
             } else {
-                mismatch(&self.source.to_string(), expected, &sha256).into()
+                mismatch(&self.request.source.to_string(), expected, &sha256).into()
             });
         }
         let bytes = part.len();
@@ -262,21 +302,24 @@ impl Transfer {
             Ok(header) => header,
             Err(error) => {
                 part.clear().await?;
-                return Err(invalid(&self.source, &error).into());
+                return Err(invalid(&self.request.source, &error).into());
             }
         };
-        let (file, source) = (self.source.file_name(), self.source.to_string());
-        let model = Model::new(&self.id, file, Some(source), (bytes, sha256), header);
-        let (catalog, id, path) = (self.catalog.clone(), self.id.clone(), part.get().path());
-        let publish = move |_: &mut Part| {
-            let staged = catalog.stage()?;
+        let (file, source) = (self.request.source.file_name(), self.request.source.to_string());
+        let model = Model::new(&self.request.id, file, Some(source), (bytes, sha256), header);
+        let (catalog, id) = (self.catalog.clone(), self.request.id.clone());
+        let publish = move |part: &mut Part| {
+            let (path, staged) = (part.path(), catalog.stage()?);
             // A link, so that a crash before the model is there costs nothing that has come.
             fs::hard_link(&path, staged.file()).or_else(|_| fs::rename(&path, staged.file()))?;
-            Ok(catalog.keep(staged, &id, model))
+            let kept = catalog.keep(staged, &id, model);
+            // Here, as nobody may wait for it any more.
+            if kept.is_ok() {
+                part.remove()?;
+            }
+            Ok(kept)
         };
-        let model = part.with(publish).await??;
-        part.with(|part| part.remove()).await?;
-        Ok(model)
+        Ok(part.with(publish).await??)
     }
 
     fn tell(&self, done: u64, total: Option<u64>) {
@@ -352,7 +395,7 @@ fn is_worth_it(brought: u64, time: Duration) -> bool {
 }
 
 /// How much of a directory's disk this process may still use, bytes.
-fn free_space(directory: &Path) -> io::Result<u64> {
+pub(crate) fn free_space(directory: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(directory)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

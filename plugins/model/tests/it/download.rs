@@ -233,6 +233,27 @@ async fn a_file_whose_length_is_told_later_goes_on_where_it_broke_off() {
 }
 
 #[tokio::test]
+async fn a_file_that_has_all_come_is_whole_whatever_page_the_server_sends_to_say_so() {
+    let content = model(1, 0);
+    let file = content.clone();
+    let web = Web::start(move |number, ask| match number {
+        0 => {
+            // All of it, but not that this was all.
+            let head = format!("HTTP/1.1 200 OK\r\nETag: {ETAG}\r\nTransfer-Encoding: chunked\r\n");
+            let body = [format!("{:x}\r\n", file.len()).as_bytes(), &file].concat();
+            Answer { head, body, then: Then::Ends }
+        }
+        _ => Answer::file(&file, ETAG, ask),
+    })
+    .await;
+    let server = server_for(&web).await;
+    let model = download(&server, &web.url("/a.gguf")).await.unwrap();
+    assert_is(&server, &model, &content);
+    let asked = web.asked();
+    assert_eq!((asked.len(), asked[1].range), (2, Some(content.len())));
+}
+
+#[tokio::test]
 async fn an_encoded_file_is_refused() {
     let file = model(1, 0);
     let web =

@@ -96,7 +96,8 @@ impl Answer {
             None => Self::new("200 OK", &[&tag], content),
             Some(from) if from >= content.len() => {
                 let range = format!("Content-Range: bytes */{}", content.len());
-                Self::new("416 Range Not Satisfiable", &[&range], b"")
+                let page = b"<h1>Requested Range Not Satisfiable</h1>";
+                Self::new("416 Range Not Satisfiable", &[&range], page)
             }
             Some(from) => {
                 let (last, total) = (content.len() - 1, content.len());
