@@ -104,6 +104,20 @@ async fn a_job_that_has_failed_here_is_not_done_by_a_hive_that_comes_back() {
 }
 
 #[tokio::test]
+async fn what_a_hive_that_died_does_anew_is_said_to_be() {
+    let mut hive = server();
+    let queen = queen(&[("attic", &hive)]).await;
+    let input = json!({ "value": 1, "count": 200, "interval_us": 5_000, "hive_id": "attic" });
+    let id = queen.job("echo", input).await;
+    read_outputs(&queen, &id, 20).await;
+    hive.signal("KILL");
+    hive.restart();
+    assert_eq!(queen.ended(&id).await["state"], "succeeded");
+    let log = queen.log(&id).await;
+    assert!(log.contains("it's done anew there, as attempt 2"), "{log}");
+}
+
+#[tokio::test]
 async fn what_a_hive_does_is_cancelled_when_the_way_to_it_is_changed() {
     let hive = server();
     let way = Way::to(&hive).await;

@@ -306,14 +306,30 @@ impl Relay<'_> {
                     let line: LogLine = parse(&frame)?;
                     self.job.log(line.level, line.message).await
                 }
+                b"state" if position.skip == 0 => self.tell_attempt(&parse(&frame)?).await,
                 b"end" => return Ok(Some(ended(parse(&frame)?))),
-                // What its states are is known by the job's own.
                 _ => Ok(()),
             }
             .map_err(Broken::Here)?;
         }
         Ok(None)
     }
+
+    /// The states there are known by the job's own, but for what is done anew: some of it is told twice.
+    async fn tell_attempt(&self, there: &StateThere<'_>) -> Result<()> {
+        let StateThere { state, attempt } = there;
+        if *state != "running" || *attempt == 1 {
+            return Ok(());
+        }
+        self.job.log(LogLevel::Warn, format!("it's done anew there, as attempt {attempt}")).await
+    }
+}
+
+/// A change of the job's state there.
+#[derive(Deserialize)]
+struct StateThere<'a> {
+    state: &'a str,
+    attempt: u32,
 }
 
 /// Where a reader of the server's events is.
