@@ -4,17 +4,15 @@ use serde_json::json;
 use skep::job::Output;
 use skep::prelude::*;
 
-use crate::choice::Choice;
+use crate::choice::choose;
 use crate::input::InferInput;
 use crate::output::{Answer, Inferred, Timings, Token};
 
-/// How often another worker is looked for when one has just ended for want of work.
+/// How often another worker is looked for when one has ended before it was asked.
 const TRIES: u32 = 3;
 
 #[derive(Default)]
-struct Inference {
-    choice: Choice,
-}
+struct Inference;
 
 /// Ask a model.
 #[skep::plugin(name = "infer")]
@@ -33,11 +31,12 @@ impl Inference {
         let output = if input.stream { Output::Relayed } else { Output::Dropped };
         let mut tries = 0;
         let (worker, answer) = loop {
-            let worker = self.choice.worker(&input, job).await?;
+            let worker = choose(&input, job).await?;
             let call = json!({ "worker_id": worker.id, "request": request });
             match job.relay("worker_infer", call, output).await {
                 Ok(answer) => break (worker, answer),
-                // It has given its memory back between the choice and the request.
+                // It has given its memory back between the choice and the request, or someone else's load
+                // of it has failed.
                 Err(error) if input.worker_id.is_none() && tries < TRIES && is_unloaded(&error) => {
                     tries += 1;
                 }
@@ -63,5 +62,5 @@ impl Inference {
 
 /// Whether a worker has ended before it was asked: nothing was told.
 fn is_unloaded(error: &OperationError) -> bool {
-    matches!(&*error.problem().code, "worker-unloaded" | "unknown-worker")
+    matches!(&*error.problem().code, "worker-unloaded" | "worker-not-loaded" | "unknown-worker")
 }

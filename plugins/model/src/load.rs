@@ -1,11 +1,14 @@
 //! Loading a model: the workers are another plugin's, of which only the names of operations are known,
-//! `worker_list`, `worker_get`, `worker_ready`, `worker_spawn` and `worker_delete`.
+//! `worker_list`, `worker_get`, `worker_ensure`, `worker_ready` and `worker_delete`.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use skep::job::Output;
 use skep::prelude::*;
 use tokio::sync::Mutex;
+
+/// How often another worker is started when one has ended before it had the model.
+const TRIES: u32 = 3;
 
 /// A worker, as far as it matters here.
 #[derive(Deserialize)]
@@ -15,8 +18,7 @@ struct Worker {
     state: String,
 }
 
-/// Loads models one after the other: two that come at once for one model are to find one worker, and those
-/// of other models would but share the disk.
+/// Loads models one after the other: at once they would but share the disk.
 #[derive(Default)]
 pub(crate) struct Loads(Mutex<()>);
 
@@ -31,13 +33,21 @@ impl Loads {
             alone = self.0.lock() => alone,
             () = job.cancelled() => return Err(OperationError::message("the job was cancelled")),
         };
-        let workers = workers(model, job).await?;
-        if let Some(worker) = workers.iter().find(ready).or(workers.first()) {
-            return job.call("worker_ready", json!({ "id": worker.id })).await;
-        }
         let input = json!({ "model": model, "device": device });
-        job.relay("worker_spawn", input, Output::Dropped).await
+        let mut tries = 0;
+        loop {
+            let worker: Worker = job.relay("worker_ensure", input.clone(), Output::Dropped).await?;
+            match job.call("worker_ready", json!({ "id": worker.id })).await {
+                Err(error) if tries < TRIES && is_unloaded(&error) => tries += 1,
+                ready => return ready,
+            }
+        }
     }
+}
+
+/// Whether the worker, which someone else may have started, has ended meanwhile.
+fn is_unloaded(error: &OperationError) -> bool {
+    matches!(&*error.problem().code, "worker-unloaded" | "worker-not-loaded" | "unknown-worker")
 }
 
 /// Ends the workers that hold the model. Returns their ids.

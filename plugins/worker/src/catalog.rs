@@ -15,12 +15,16 @@ use crate::driver::Driver;
 use crate::log::Log;
 use crate::process::Program;
 use crate::protocol::Load;
+use crate::queue::Place;
 use crate::running::{Running, Stop};
 use crate::supervisor::{Limits, Means, supervise};
 use crate::worker::{Kind, Memory, ModelFile};
 
 /// After how long a worker may have ended its job.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How many servers may be attached: each takes a small process.
+const MAX_ATTACHED: usize = 64;
 
 /// The workers that run.
 pub(crate) struct Catalog {
@@ -30,6 +34,23 @@ pub(crate) struct Catalog {
     starting: tokio::sync::Mutex<()>,
     /// Two tasks a worker: one keeps it, one waits until it has been idle for long. They end with it.
     keepers: TaskTracker,
+}
+
+/// Which worker of a model is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// One more.
+    New,
+    /// Whichever there is; a new one if there's none.
+    Any,
+}
+
+/// The worker that was wanted.
+pub(crate) enum Started {
+    /// A new one. It's to load this, and that has its first place: no job comes before it.
+    New(Arc<Running>, Load, Place),
+    /// One that was there, which may still be loading.
+    Found(Arc<Running>),
 }
 
 impl Catalog {
@@ -43,8 +64,8 @@ impl Catalog {
         }
     }
 
-    /// Starts a worker, for which idle ones may have to end. It's in the catalog from now to its end.
-    /// Returns what it's to load: with fewer slots if there isn't memory for all.
+    /// Starts a worker, for which idle ones may have to end, unless one is there that is wanted. It's in the
+    /// catalog from now to its end. What it's to load has fewer slots if there isn't memory for all.
     ///
     /// # Errors
     /// `worker-crash-loop`, `too-many-workers`, `out-of-memory`; `worker-not-started`.
@@ -54,31 +75,44 @@ impl Catalog {
         kind: Kind,
         driver: &(dyn Driver + Sync),
         load: Load,
-    ) -> Result<(Arc<Running>, Load)> {
+        wanted: Wanted,
+    ) -> Result<Started> {
         let _alone = self.starting.lock().await;
-        self.means.crashes.check(&model.id)?;
-        let (memory, log) = (driver.memory(model, load.context), Log::new());
-        let slots = self.make_room(model, &memory, load.slots).await?;
-        if slots < load.slots {
-            let message = format!("there's memory for {slots} of {} slots", load.slots);
-            log.push(LogLevel::Warn, message);
+        if wanted == Wanted::Any
+            && let Some(running) = self.of_model(&model.id)
+        {
+            return Ok(Started::Found(running));
         }
-        let load = Load { slots, ..load };
-        let recipe = driver.recipe(load.clone())?;
+        self.means.crashes.check(&model.id)?;
+        let (memory, log, most) = (driver.memory(model, load.context), Log::new(), load.slots);
+        // Before room is made: nobody ends for a program that is missing.
+        let mut recipe = driver.recipe(load)?;
+        if kind.is_attached() {
+            self.check_attached()?;
+        } else {
+            let slots = self.make_room(model, &memory, most).await?;
+            if slots < most {
+                log.push(LogLevel::Warn, format!("there's memory for {slots} of {most} slots"));
+            }
+            recipe.load.slots = slots;
+        }
+        let load = recipe.load.clone();
         let process = self.means.program.start(&recipe, &log).map_err(|error| {
             let detail = format!("the worker's process can't be started: {error}");
             OperationError::new("worker-not-started", detail)
         })?;
-        let running = {
+        let (running, place) = {
             let mut workers = self.lock();
             let id = free_id(&workers);
             let session = process.session.clone();
-            let running = Running::new(id.clone(), model, kind, memory.with(slots), log, session);
+            let running =
+                Running::new(id.clone(), model, kind, memory.with(load.slots), log, session);
             let running = Arc::new(running);
+            let place = running.queue.enter_first();
             workers.insert(id, running.clone());
-            running
+            (running, place)
         };
-        if let Some(long) = self.means.limits.idle {
+        if let Some(long) = self.means.limits.idle.filter(|_| !running.kind.is_attached()) {
             let idle = running.clone();
             self.keepers.spawn(async move {
                 tokio::select! {
@@ -94,61 +128,109 @@ impl Catalog {
             // Last, so that whoever fails by it finds the catalog without it.
             kept.has_gone(ending);
         });
-        Ok((running, load))
+        Ok(Started::New(running, load, place))
+    }
+
+    /// Whether one more server may be attached.
+    ///
+    /// # Errors
+    /// `too-many-workers` (429).
+    fn check_attached(&self) -> Result<()> {
+        let attached = self.list().iter().filter(|worker| worker.kind.is_attached()).count();
+        if attached < MAX_ATTACHED {
+            return Ok(());
+        }
+        let detail = format!("{attached} servers are attached, as many as may be: delete one");
+        Err(OperationError::new("too-many-workers", detail).with_status(429))
     }
 
     /// Ends workers that have no job, the one that has had none for the longest first, until there's a
     /// place and memory for the model. Returns for how many slots there is, at most so many.
     ///
     /// # Errors
-    /// `too-many-workers` (429) or `out-of-memory` (503), if all that are left have jobs.
+    /// `too-many-workers` (429) or `out-of-memory` (503), if it weren't enough that they all ended: then
+    /// none does.
     async fn make_room(&self, model: &ModelFile, memory: &Memory, most: usize) -> Result<usize> {
         loop {
-            let workers = self.list();
-            let lack = match self.room(&workers, model, memory) {
-                Ok(room) => return Ok(slots(memory, room).clamp(1, most.max(1))),
-                Err(lack) => lack,
-            };
-            let idle = workers.iter().filter_map(|one| Some((one.queue.idle_since()?, one)));
-            let Some((_, idle)) = idle.min_by_key(|(since, _)| *since) else {
-                return Err(lack.with_retry_after(RETRY_AFTER));
+            // Others hold no memory of this machine.
+            let ours = self.list().into_iter().filter(|worker| !worker.kind.is_attached());
+            let ours: Vec<_> = ours.collect();
+            if let Ok(room) = self.room(model, memory, &ours, &[]) {
+                return Ok(slots(memory, room).clamp(1, most.max(1)));
+            }
+            let is_idle = |worker: &Arc<Running>| worker.queue.idle_since().is_some();
+            let (idle, busy): (Vec<_>, Vec<_>) = ours.into_iter().partition(is_idle);
+            self.room(model, memory, &busy, &idle)?;
+            let Some(next) = idle.iter().min_by_key(|worker| worker.queue.idle_since()) else {
+                // Memory has just become free.
+                continue;
             };
             // One that has got a job by now stays.
-            if idle.queue.close_if_idle() {
-                info!(worker = %idle.id, model = %idle.model, "a worker ends for `{}`", model.id);
-                idle.stop(Stop::Evicted);
-                idle.gone().await;
+            if next.queue.close_if_idle() {
+                info!(worker = %next.id, model = %next.model, "a worker ends for `{}`", model.id);
+                next.stop(Stop::Evicted);
+                next.gone().await;
             }
         }
     }
 
-    /// How much memory there is for one more worker, bytes, if there's a place for it and enough for one
-    /// slot.
-    fn room(&self, workers: &[Arc<Running>], model: &ModelFile, memory: &Memory) -> Result<u64> {
-        if workers.len() >= self.means.limits.workers {
+    /// How much memory there is for one more worker, bytes, beside those that stay and without those that
+    /// leave, if there's a place for it and enough for one slot.
+    fn room(
+        &self,
+        model: &ModelFile,
+        memory: &Memory,
+        stay: &[Arc<Running>],
+        leave: &[Arc<Running>],
+    ) -> Result<u64> {
+        if stay.len() >= self.means.limits.workers {
             let detail = format!(
                 "{} workers have jobs, as many as may run (`max_workers`): wait, or delete one",
-                workers.len()
+                stay.len()
             );
-            return Err(OperationError::new("too-many-workers", detail).with_status(429));
+            let error = OperationError::new("too-many-workers", detail).with_status(429);
+            return Err(error.with_retry_after(RETRY_AFTER));
         }
-        let free = if let Some(limit) = self.means.limits.memory {
-            limit.saturating_sub(workers.iter().map(|worker| worker.memory).sum())
-        } else {
-            let to_come = workers.iter().map(|worker| worker.memory_to_come()).sum();
-            free_memory().saturating_sub(to_come)
-        };
+        let (total, free) = self.memory(stay, leave);
         let needed = memory.with(1);
         if needed <= free {
             return Ok(free);
         }
-        let detail = format!(
-            "the model `{}` takes {needed} bytes of memory with one context, and {free} are free{}",
-            model.id,
-            if workers.is_empty() { "" } else { "; the workers that run have jobs" },
-        );
-        let error = OperationError::new("out-of-memory", detail).with_status(503);
-        Err(error.with("needed", needed).with("free", free))
+        let takes =
+            format!("the model `{}` takes {needed} bytes of memory with one context", model.id);
+        let error = |detail| {
+            let error = OperationError::new("out-of-memory", detail).with_status(503);
+            error.with("needed", needed).with("free", free)
+        };
+        if needed > total {
+            return Err(error(format!("{takes}, and workers may take {total} in all")));
+        }
+        let busy = if stay.is_empty() { "" } else { "; the workers that run have jobs" };
+        let detail = format!("{takes}, and {free} are free{busy}");
+        Err(error(detail).with_retry_after(RETRY_AFTER))
+    }
+
+    /// How much memory workers may take in all, bytes, and how much of it is free beside those that stay
+    /// and without those that leave.
+    fn memory(&self, stay: &[Arc<Running>], leave: &[Arc<Running>]) -> (u64, u64) {
+        if let Some(limit) = self.means.limits.memory {
+            let taken = stay.iter().map(|worker| worker.memory).sum();
+            return (limit, limit.saturating_sub(taken));
+        }
+        let mut system = System::new();
+        system.refresh_memory();
+        let to_come: u64 = stay.iter().map(|worker| worker.memory_to_come()).sum();
+        let given_back: u64 =
+            leave.iter().map(|worker| worker.memory.saturating_sub(worker.memory_to_come())).sum();
+        let free = system.available_memory().saturating_add(given_back).saturating_sub(to_come);
+        (system.total_memory(), free)
+    }
+
+    /// The worker of the model that has the least to do, rather one that has loaded it.
+    pub(crate) fn of_model(&self, model: &str) -> Option<Arc<Running>> {
+        let fit = |worker: &Arc<Running>| worker.model == model && worker.stop_reason().is_none();
+        let fits = self.list().into_iter().filter(fit);
+        fits.min_by_key(|worker| (!worker.has_loaded(), worker.queue.len()))
     }
 
     /// The workers, the oldest first.
@@ -189,13 +271,6 @@ fn slots(memory: &Memory, room: u64) -> usize {
     slots.map_or(usize::MAX, |slots| usize::try_from(slots).unwrap_or(usize::MAX))
 }
 
-/// How much memory the machine can still give, bytes.
-fn free_memory() -> u64 {
-    let mut system = System::new();
-    system.refresh_memory();
-    system.available_memory()
-}
-
 /// A short id that no worker has.
 fn free_id(workers: &HashMap<String, Arc<Running>>) -> String {
     loop {
@@ -205,5 +280,40 @@ fn free_id(workers: &HashMap<String, Arc<Running>>) -> String {
         if !workers.contains_key(&id) {
             return id;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Cpu;
+    use crate::worker::Backend;
+
+    #[tokio::test]
+    async fn a_worker_has_its_load_before_anyone_can_find_it() {
+        let command = ["sh", "-c", "cat > /dev/null"].map(str::to_owned).to_vec();
+        let limits = Limits {
+            workers: 1,
+            memory: Some(1),
+            idle: None,
+            start: Duration::MAX,
+            unresponsive: Duration::MAX,
+        };
+        let catalog = Arc::new(Catalog::new(Program::new(Some(command), None).unwrap(), limits));
+        let model = ModelFile {
+            id: "m".to_owned(),
+            architecture: "llama".to_owned(),
+            bytes: 1,
+            quantisation: None,
+            context_length: None,
+            kv_size: None,
+        };
+        let kind = Kind { backend: Backend::Cpu, device: 0, url: None };
+        let load = Load { path: String::new(), context: 1, slots: 1 };
+        let started = catalog.start(&model, kind, &Cpu, load, Wanted::New).await.unwrap();
+        let Started::New(running, _, _place) = started else { panic!("there was no worker") };
+        let job = running.enter().await.unwrap();
+        assert_eq!(running.before(&job, None).await.unwrap(), 1);
+        catalog.shut_down().await;
     }
 }

@@ -23,12 +23,14 @@ pub(crate) struct Config {
     /// How many threads a worker computes with; one a core if absent.
     #[schemars(range(min = 1))]
     pub(crate) threads: Option<usize>,
-    /// How many workers may run at once. For one more, one that has no job ends.
+    /// How many workers may run at once, beside servers that are attached. For one more, one that has no
+    /// job ends.
     pub(crate) max_workers: usize,
     /// How much memory all workers may take, for weights and contexts; what is free of the machine's if
     /// absent. For one more, those end that have had no job for the longest.
     pub(crate) max_memory: Option<SizeText>,
-    /// After how long without a job a worker ends, and gives its memory back; `0s` is never.
+    /// After how long without a job a worker ends, and gives its memory back; `0s` is never. A server that is
+    /// attached stays.
     pub(crate) idle_unload: DurationText,
     /// How long a worker may take to load its model; `0s` is as long as it likes.
     pub(crate) start_timeout: DurationText,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use skep::prelude::*;
 use tokio::time::timeout;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Started, Wanted};
 use crate::config::Config;
 use crate::driver::{Attached, Cpu, Driver, LlamaConfig, LlamaServer};
 use crate::log::{KEPT_LINES, LogEntry};
@@ -83,23 +83,30 @@ impl Workers {
         device: u32,
         job: &JobContext,
     ) -> Result<Worker> {
-        if matches!(worker, Engine::Cpu) && device != 0 {
-            let detail = "the built-in engine computes on the processor, which is device 0";
-            return Err(OperationError::new("invalid-device", detail).with_status(422));
+        self.spawn(&model, worker, device, Wanted::New, job).await
+    }
+
+    /// The worker of a model, whatever it's doing; one is started if there's none.
+    ///
+    /// Those that ask for one model at once get one worker.
+    #[operation(hidden)]
+    async fn worker_ensure(
+        &self,
+        /// The id of the model.
+        model: String,
+        /// What to compute with, if it's started.
+        #[default(Engine::Cpu)]
+        worker: Engine,
+        /// Which device to compute on, if it's started.
+        #[default(0)]
+        device: u32,
+        job: &JobContext,
+    ) -> Result<Worker> {
+        // A server that is attached may have a model that has no file here.
+        if let Some(running) = self.catalog.of_model(&model) {
+            return Ok(running.view());
         }
-        let Location { path, model } = locate(job, &model).await?;
-        let load = Load { path, context: self.context, slots: self.slots };
-        match worker {
-            Engine::Cpu => {
-                let kind = Kind { backend: Backend::Cpu, device, url: None };
-                self.spawn(&model, kind, &Cpu, load, job).await
-            }
-            Engine::LlamaServer => {
-                let kind = Kind { backend: Backend::LlamaServer, device, url: None };
-                let driver = LlamaServer { config: &self.llama_server, device };
-                self.spawn(&model, kind, &driver, load, job).await
-            }
-        }
+        self.spawn(&model, worker, device, Wanted::Any, job).await
     }
 
     /// Attach a server that speaks OpenAI's protocol as a worker: `infer` asks it for the model.
@@ -130,7 +137,7 @@ impl Workers {
         let load = Load { path: String::new(), context: self.context, slots: ATTACHED_SLOTS };
         let driver = Attached { url: &url, model: &remote, api_key: self.api_keys.get(&url) };
         let kind = Kind { backend: Backend::Url, device: 0, url: Some(url.clone()) };
-        self.spawn(&model, kind, &driver, load, job).await
+        self.start_worker(&model, kind, &driver, load, Wanted::New, job).await
     }
 
     /// List the workers that run, the oldest first.
@@ -224,7 +231,8 @@ impl Workers {
         job: &JobContext,
     ) -> Result<Answer> {
         let running = self.catalog.find(&worker_id)?;
-        let answer = ask(&running, Ask::Infer(request), job).await?;
+        let place = running.enter().await?;
+        let answer = ask(&running, Ask::Infer(request), place, job).await?;
         running.has_answered();
         self.catalog.means.crashes.forget(&running.model);
         Ok(serde_json::from_value(answer)?)
@@ -232,26 +240,59 @@ impl Workers {
 }
 
 impl Workers {
-    /// Starts a worker and has it load.
+    /// Starts a worker that holds a model's file, and has it load, unless one is there that is wanted.
     async fn spawn(
+        &self,
+        model: &str,
+        engine: Engine,
+        device: u32,
+        wanted: Wanted,
+        job: &JobContext,
+    ) -> Result<Worker> {
+        if matches!(engine, Engine::Cpu) && device != 0 {
+            let detail = "the built-in engine computes on the processor, which is device 0";
+            return Err(OperationError::new("invalid-device", detail).with_status(422));
+        }
+        let Location { path, model } = locate(job, model).await?;
+        let load = Load { path, context: self.context, slots: self.slots };
+        match engine {
+            Engine::Cpu => {
+                let kind = Kind { backend: Backend::Cpu, device, url: None };
+                self.start_worker(&model, kind, &Cpu, load, wanted, job).await
+            }
+            Engine::LlamaServer => {
+                let kind = Kind { backend: Backend::LlamaServer, device, url: None };
+                let driver = LlamaServer { config: &self.llama_server, device };
+                self.start_worker(&model, kind, &driver, load, wanted, job).await
+            }
+        }
+    }
+
+    /// Starts what the driver says, for what [`spawn`](Self::spawn) does.
+    async fn start_worker(
         &self,
         model: &ModelFile,
         kind: Kind,
         driver: &(dyn Driver + Sync),
         request: Load,
+        wanted: Wanted,
         job: &JobContext,
     ) -> Result<Worker> {
-        let (running, request) = self.catalog.start(model, kind, driver, request).await?;
+        let started = self.catalog.start(model, kind, driver, request, wanted).await?;
+        let (running, request, place) = match started {
+            Started::New(running, request, place) => (running, request, place),
+            Started::Found(running) => return Ok(running.view()),
+        };
         let unwanted = StopOnDrop(Some(running.clone()));
         let limit = self.catalog.means.limits.start;
-        let loads = timeout(limit, load(&running, request, job)).await;
+        let loads = timeout(limit, load(&running, request, place, job)).await;
         match loads.unwrap_or_else(|_| Err(took_too_long(&running, limit))) {
             Ok(()) => {
                 unwanted.disarm();
                 Ok(running.view())
             }
             Err(error) => {
-                drop(unwanted);
+                running.stop(Stop::NotLoaded(error.to_string()));
                 // The job ends when the process has.
                 running.gone().await;
                 Err(error)
@@ -283,7 +324,7 @@ impl StopOnDrop {
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         if let Some(running) = &self.0 {
-            running.stop(Stop::NotLoaded);
+            running.stop(Stop::NotLoaded("the job was aborted".to_owned()));
         }
     }
 }
@@ -301,18 +342,17 @@ fn took_too_long(running: &Running, limit: Duration) -> OperationError {
     OperationError::new("worker-start-timeout", detail).with_status(504)
 }
 
-async fn load(running: &Arc<Running>, load: Load, job: &JobContext) -> Result<()> {
-    let loaded = ask(running, Ask::Load(load), job).await?;
+async fn load(running: &Running, load: Load, place: Place, job: &JobContext) -> Result<()> {
+    let loaded = ask(running, Ask::Load(load), place, job).await?;
     running.loaded(serde_json::from_value(loaded)?);
     // It may have ended at once.
     running.ready().await
 }
 
-/// Has the worker do something for the job: relays what it says, and returns its result. When the
-/// job is cancelled, so is the request.
-async fn ask(running: &Arc<Running>, ask: Ask, job: &JobContext) -> Result<Value> {
+/// Has the worker do something for the job, when it's the turn of `place`: relays what it says, and returns its
+/// result. When the job is cancelled, so is the request.
+async fn ask(running: &Running, ask: Ask, mut place: Place, job: &JobContext) -> Result<Value> {
     let relayed = async {
-        let mut place = running.enter().await?;
         let mut replies = loop {
             wait(running, &place, job).await?;
             if matches!(ask, Ask::Infer(_)) {

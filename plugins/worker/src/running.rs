@@ -21,12 +21,12 @@ use crate::worker::{Backend, Kind, ModelFile, State, Worker};
 const LAST_LINES: usize = 20;
 
 /// A worker's end, as wished for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// `worker_delete`.
     Deleted,
-    /// Its model was not loaded, or its load was cancelled.
-    NotLoaded,
+    /// Its model was not loaded: why.
+    NotLoaded(String),
     /// It had nothing to do for too long.
     Idle,
     /// Another model needs its memory, or its place.
@@ -65,7 +65,7 @@ pub(crate) struct Running {
     architecture: String,
     /// How much memory it may take, bytes.
     pub(crate) memory: u64,
-    kind: Kind,
+    pub(crate) kind: Kind,
     pub(crate) started_at: Timestamp,
     pub(crate) log: Log,
     /// Fires when the worker is to end.
@@ -264,7 +264,7 @@ impl Running {
 
     /// Whose wish the worker's end was, if it was anyone's.
     pub(crate) fn stop_reason(&self) -> Option<Stop> {
-        self.stop.get().copied()
+        self.stop.get().cloned()
     }
 
     /// The last lines of one of its processes, for whoever looks for the cause of its end.
@@ -336,8 +336,9 @@ impl Running {
                 OperationError::new("worker-deleted", format!("{worker} was deleted"))
                     .with_status(409)
             }
-            Ending::Stopped(Stop::NotLoaded) => {
-                OperationError::new("worker-not-loaded", format!("{worker} did not load its model"))
+            Ending::Stopped(Stop::NotLoaded(why)) => {
+                let detail = format!("{worker} did not load its model: {why}");
+                OperationError::new("worker-not-loaded", detail)
             }
             Ending::Stopped(Stop::Idle | Stop::Evicted) => OperationError::new(
                 "worker-unloaded",

@@ -44,6 +44,13 @@ pub(crate) struct Kind {
     pub(crate) url: Option<String>,
 }
 
+impl Kind {
+    /// Whether its model is in another server's memory, which was there before and stays.
+    pub(crate) fn is_attached(&self) -> bool {
+        matches!(self.backend, Backend::Url)
+    }
+}
+
 /// A process that holds one model.
 #[skep::data]
 #[derive(Clone, Debug)]

@@ -93,22 +93,6 @@ async fn of_two_workers_the_one_with_fewer_jobs_is_asked() {
     assert_eq!(asked(&router, "m").await, "w-1");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_that_come_at_once_start_one_worker() {
-    let router = router().await;
-    let jobs: Vec<_> = (0..8)
-        .map(|_| {
-            let router = router.clone();
-            tokio::spawn(async move { asked(&router, "m").await })
-        })
-        .collect();
-    for job in jobs {
-        assert_eq!(job.await.unwrap(), "w-0");
-    }
-    let workers = router.call("worker_list", json!({})).await.unwrap();
-    assert_eq!(workers.as_array().unwrap().len(), 1);
-}
-
 #[tokio::test]
 async fn a_named_worker_is_asked_if_it_has_the_model() {
     let router = router().await;

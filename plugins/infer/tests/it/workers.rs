@@ -46,22 +46,27 @@ impl Workers {
         worker: String,
         job: &JobContext,
     ) -> Result<Value> {
-        if model == "missing" {
-            return Err(OperationError::new("unknown-model", model).with_status(404));
+        self.start_worker(model, worker, job).await
+    }
+
+    /// The worker of a model, started if there's none.
+    #[operation(hidden)]
+    async fn worker_ensure(
+        &self,
+        /// Its model.
+        model: String,
+        /// What it computes with.
+        worker: String,
+        job: &JobContext,
+    ) -> Result<Value> {
+        let found = {
+            let list = self.list.lock().unwrap();
+            list.iter().find(|one| one["model"] == model).cloned()
+        };
+        match found {
+            Some(worker) => Ok(worker),
+            None => self.start_worker(model, worker, job).await,
         }
-        for done in 0..=100 {
-            job.progress(done, 100, "bytes").await?;
-            tokio::task::yield_now().await;
-        }
-        if model == "slow" {
-            job.cancelled().await;
-        }
-        let mut list = self.list.lock().unwrap();
-        let id = format!("w-{}", list.len());
-        list.push(
-            json!({ "id": id, "model": model, "state": "idle", "jobs": 0, "worker": worker }),
-        );
-        Ok(list[list.len() - 1].clone())
     }
 
     /// Make the worker `id` busy.
@@ -99,6 +104,27 @@ impl Workers {
             "usage": { "prompt_tokens": 9, "completion_tokens": 2, "cached_tokens": 0 },
             "timings": { "prompt_ms": 5, "generation_ms": 50, "tokens_per_second": 40.0 },
         }))
+    }
+}
+
+impl Workers {
+    async fn start_worker(&self, model: String, worker: String, job: &JobContext) -> Result<Value> {
+        if model == "missing" {
+            return Err(OperationError::new("unknown-model", model).with_status(404));
+        }
+        for done in 0..=100 {
+            job.progress(done, 100, "bytes").await?;
+            tokio::task::yield_now().await;
+        }
+        if model == "slow" {
+            job.cancelled().await;
+        }
+        let mut list = self.list.lock().unwrap();
+        let id = format!("w-{}", list.len());
+        list.push(
+            json!({ "id": id, "model": model, "state": "idle", "jobs": 0, "worker": worker }),
+        );
+        Ok(list[list.len() - 1].clone())
     }
 }
 

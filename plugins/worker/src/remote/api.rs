@@ -29,6 +29,17 @@ const FAILED: &str = "backend-failed";
 /// How long an answer that isn't a stream may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a connection may take to be made.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// After how long a silent connection is probed. A server may think for long before it answers, but its
+/// machine answers probes: one that has lost its power or its network is noticed within a minute.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+
+/// How often it's probed then, and how many probes without an answer end it.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
+
 /// How much of a refusal is read, bytes.
 const MAX_REFUSAL: usize = 64 * 1024;
 
@@ -111,7 +122,7 @@ impl Api {
             .map_err(|error| failed(format!("the system trusts no certificates: {error}")))?
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(probed());
         let http = Client::builder(TokioExecutor::new()).build(connector);
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self { http, url, model, authorization, is_llama: false })
@@ -300,6 +311,21 @@ impl Api {
     }
 }
 
+/// Connections that end with an error when the other machine is gone, however long an answer may take.
+fn probed() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    // TLS is the caller's.
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(CONNECT_PATIENCE));
+    connector.set_keepalive(Some(PROBE_AFTER));
+    connector.set_keepalive_interval(Some(PROBE_EVERY));
+    connector.set_keepalive_retries(Some(PROBES));
+    // What was sent and isn't acknowledged isn't probed, but sent again: by itself for a quarter of an hour.
+    #[cfg(target_os = "linux")]
+    connector.set_tcp_user_timeout(Some(PROBE_AFTER + PROBES * PROBE_EVERY));
+    connector
+}
+
 impl Answer {
     fn empty() -> Self {
         Self {
@@ -359,4 +385,39 @@ fn words(error: &Value) -> String {
 fn failed(detail: impl std::fmt::Display) -> Problem {
     let detail = format!("the model's server: {detail}");
     OperationError::new(FAILED, detail).with_status(502).into_problem()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// Whether the kernel has a timer for the silence of the connection from a port to another.
+    fn is_kept_alive(from: u16, to: u16) -> bool {
+        let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let (from, to) = (format!(":{from:04X}"), format!(":{to:04X}"));
+        connections.lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields[1].ends_with(&from) && fields[2].ends_with(&to) && fields[5].starts_with("02:")
+        })
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_asked_and_says_nothing_is_probed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let api = Api::new(&format!("http://{address}"), "m".to_owned(), None).unwrap();
+        let is_probed = async {
+            let (_silent, asks) = listener.accept().await.unwrap();
+            while !is_kept_alive(asks.port(), address.port()) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            asked = api.ask(Method::POST, "/v1/completions", None) => panic!("{asked:?}"),
+            probed = timeout(PATIENCE, is_probed) => probed.expect("it's probed"),
+        }
+    }
 }

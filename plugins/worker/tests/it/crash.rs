@@ -116,7 +116,10 @@ async fn a_worker_that_can_not_be_started_again_says_why() {
     let ask = |prompt: &str| json!({ "model": "tiny", "prompt": prompt });
     let works = server.job("infer", ask("hang")).await;
     eventually("it is on it", async || (server.worker().await["jobs"] == 1).then_some(())).await;
-    let waits = server.job("infer", ask("Hi")).await;
+    // One that may go to no other worker.
+    let mut named = ask("Hi");
+    named["worker_id"] = worker["id"].clone();
+    let waits = server.job("infer", named).await;
     eventually("the other waits", async || (server.worker().await["jobs"] == 2).then_some(()))
         .await;
     std::fs::write(gone, "").unwrap();

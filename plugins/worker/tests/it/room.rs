@@ -1,5 +1,7 @@
 //! Workers that end for want of work, or so that others have room; loading and unloading.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use skep::job::EventKind;
 
@@ -88,6 +90,80 @@ async fn a_model_that_fits_nowhere_is_refused_by_its_size() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_had_ends_no_worker() {
+    let (_, size) = server(json!({})).await;
+    let llama = json!({ "program": "no-such-llama" });
+    let config = json!({ "max_memory": 2 * size, "max_workers": 2, "llama_server": llama });
+    let (server, _) = server(config).await;
+    for (id, bytes) in [("large", size + size / 2), ("giant", 3 * size)] {
+        let path = server.file(id);
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(bytes).unwrap();
+        server.import(&path, id).await;
+    }
+    for model in ["a", "b"] {
+        spawn(&server, model).await;
+    }
+    // It never fits.
+    let problem = server.call("worker_spawn", json!({ "model": "giant" })).await.unwrap_err();
+    assert_eq!((&*problem.code, problem.retry_after()), ("out-of-memory", None), "{problem}");
+    let missing = json!({ "model": "c", "worker": "llama-server" });
+    let problem = server.call("worker_spawn", missing).await.unwrap_err();
+    assert_eq!(problem.code, "missing-program", "{problem}");
+    // It would fit if `a` had no job.
+    let job = server.job("infer", ask("a", "hang")).await;
+    eventually("it has the job", async || (server.workers().await[0]["jobs"] == 1).then_some(()))
+        .await;
+    let problem = server.call("worker_spawn", json!({ "model": "large" })).await.unwrap_err();
+    assert_eq!(problem.code, "out-of-memory", "{problem}");
+    assert!(problem.retry_after().is_some(), "{problem}");
+    assert_eq!(loaded(&server).await, ["a", "b"]);
+    server.router.cancel_job(job.id).await.unwrap();
+    eventually("the job has left", async || (server.workers().await[0]["jobs"] == 0).then_some(()))
+        .await;
+    spawn(&server, "large").await;
+    assert_eq!(loaded(&server).await, ["large"]);
+}
+
+async fn attach(server: &Server, model: &str) {
+    let input = json!({ "url": "http://127.0.0.1:9", "model": model });
+    server.call("worker_attach", input).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_is_attached_stays_without_work() {
+    let (server, _) = server(json!({ "idle_unload": "300ms" })).await;
+    attach(&server, "theirs").await;
+    spawn(&server, "a").await;
+    eventually("ours has ended", async || {
+        (!loaded(&server).await.contains(&"a".to_owned())).then_some(())
+    })
+    .await;
+    assert_eq!(loaded(&server).await, ["theirs"]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_attached_takes_no_workers_place_and_ends_for_none() {
+    let (server, _) = server(json!({ "max_workers": 1 })).await;
+    attach(&server, "theirs").await;
+    spawn(&server, "a").await;
+    spawn(&server, "b").await;
+    assert_eq!(loaded(&server).await, ["theirs", "b"]);
+    attach(&server, "others").await;
+    assert_eq!(loaded(&server).await, ["theirs", "b", "others"]);
+}
+
+#[tokio::test]
+async fn no_more_than_64_servers_can_be_attached() {
+    let (server, _) = server(json!({})).await;
+    for number in 0..64 {
+        attach(&server, &number.to_string()).await;
+    }
+    let input = json!({ "url": "http://127.0.0.1:9", "model": "m" });
+    let refused = server.router.call("worker_attach", input).await.unwrap_err();
+    assert_eq!((&*refused.code, refused.status), ("too-many-workers", 429));
+}
+
+#[tokio::test]
 async fn a_job_that_waits_knows_how_many_are_before_it() {
     let (server, _) = server(json!({})).await;
     spawn(&server, "a").await;
@@ -114,13 +190,80 @@ async fn a_job_that_waits_knows_how_many_are_before_it() {
     last.until("its next place", is_told(1, 2)).await;
 }
 
+/// A program that is [`READY`] once the file `gate` is there.
+fn gated(gate: &Path) -> String {
+    format!("while ! test -e '{}'; do sleep 0.01; done; {READY}", gate.display())
+}
+
+#[tokio::test]
+async fn who_waits_for_a_load_that_is_given_up_has_the_model_loaded_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    let server = Server::with_script(&gated(&gate)).await;
+    let spawn = server.job("worker_spawn", json!({ "model": "tiny" })).await;
+    let worker = server.worker().await;
+    let load = server.job("model_load", json!({ "id": "tiny" })).await;
+    let infer = server.job("infer", ask("tiny", "Hi")).await;
+    let mut named = ask("tiny", "Hi");
+    named["worker_id"] = worker["id"].clone();
+    let named = server.job("infer", named).await;
+    eventually("both wait", async || (server.worker().await["jobs"] == 3).then_some(())).await;
+    server.router.cancel_job(spawn.id).await.unwrap();
+    // Who wants that worker and no other learns why it isn't there.
+    let problem = server.problem(&named).await;
+    assert_eq!(problem.code, "worker-not-loaded", "{problem}");
+    assert!(problem.detail.contains("cancelled"), "{problem}");
+    std::fs::write(gate, "").unwrap();
+    let answer = server.result(&infer).await;
+    assert_eq!(answer["text"], "ok");
+    assert_eq!(answer["worker_id"], server.result(&load).await["id"]);
+    assert_ne!(answer["worker_id"], worker["id"]);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_load_that_fails_learns_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    let problem = json!({
+        "type": "about:blank", "title": "No", "status": 422, "code": "no-tensor",
+        "detail": "it has no tensors",
+    });
+    let script = format!(
+        r#"read -r line; while ! test -e '{}'; do sleep 0.01; done; echo '{{"id":1,"error":{problem}}}'; cat > /dev/null"#,
+        gate.display()
+    );
+    let server = Server::with_script(&script).await;
+    let spawn = server.job("worker_spawn", json!({ "model": "tiny" })).await;
+    let mut named = ask("tiny", "Hi");
+    named["worker_id"] = server.worker().await["id"].clone();
+    let named = server.job("infer", named).await;
+    eventually("it waits", async || (server.worker().await["jobs"] == 2).then_some(())).await;
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(server.problem(&spawn).await.code, "no-tensor");
+    let problem = server.problem(&named).await;
+    assert_eq!(problem.code, "worker-not-loaded", "{problem}");
+    assert!(problem.detail.contains("it has no tensors"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_load_and_jobs_that_come_at_once_find_one_worker() {
+    let (server, _) = server(json!({})).await;
+    let (load, first, second) = tokio::join!(
+        server.call("model_load", json!({ "id": "a" })),
+        server.call("infer", ask("a", "Hi")),
+        server.call("infer", ask("a", "Hi")),
+    );
+    let id = &load.unwrap()["id"];
+    assert_eq!((&first.unwrap()["worker_id"], &second.unwrap()["worker_id"]), (id, id));
+    assert_eq!(loaded(&server).await, ["a"]);
+}
+
 #[tokio::test]
 async fn a_load_waits_for_a_worker_that_is_loading() {
     // It loads once it may.
     let directory = tempfile::tempdir().unwrap();
     let gate = directory.path().join("gate");
-    let script = format!("while ! test -e '{}'; do sleep 0.01; done; {READY}", gate.display());
-    let server = Server::with_script(&script).await;
+    let server = Server::with_script(&gated(&gate)).await;
     let spawn = server.job("worker_spawn", json!({ "model": "tiny" })).await;
     let worker = server.worker().await;
     assert_eq!(worker["state"], "loading");
