@@ -263,12 +263,15 @@ impl Link {
 
     /// Cancels what nobody waits for any more, whenever the hive can be reached.
     async fn cancel_abandoned(&self) {
+        let abandoned = &self.lasting.abandoned;
         loop {
+            abandoned.some().await;
             self.online().await;
-            let Some(server) = self.way.server() else { return std::future::pending().await };
-            if self.lasting.abandoned.cancel(&self.entry.id, &server).await {
-                self.lasting.abandoned.added().await;
-            } else {
+            let is_done = match self.way.server() {
+                Some(server) => abandoned.cancel(&self.entry.id, &server).await,
+                None => false,
+            };
+            if !is_done {
                 sleep(PAUSE).await;
             }
         }

@@ -71,12 +71,18 @@ async fn connect(mut near: TcpStream, far: Arc<str>, mut state: watch::Receiver<
     std::future::pending::<()>().await;
 }
 
-#[tokio::test]
-async fn a_hive_is_heard_again_when_the_way_to_it_has_broken_without_a_word() {
+/// A queen, and the way to her one hive, which she calls `id`.
+async fn pair(id: &str) -> (Server, Way, Server) {
     let hive = server();
     let way = Way::to(&hive).await;
     let queen = queen(&[]).await;
-    create_at(&queen, "attic", way.port).await;
+    create_at(&queen, id, way.port).await;
+    (queen, way, hive)
+}
+
+#[tokio::test]
+async fn a_hive_is_heard_again_when_the_way_to_it_has_broken_without_a_word() {
+    let (queen, way, _hive) = pair("attic").await;
     way.break_off();
     eventually("it's offline", async || state(&queen, "attic").await == "offline").await;
     way.mend();
@@ -87,10 +93,7 @@ async fn a_hive_is_heard_again_when_the_way_to_it_has_broken_without_a_word() {
 
 #[tokio::test]
 async fn a_job_that_has_failed_here_is_not_done_by_a_hive_that_comes_back() {
-    let hive = server();
-    let way = Way::to(&hive).await;
-    let queen = queen(&[]).await;
-    create_at(&queen, "attic", way.port).await;
+    let (queen, way, hive) = pair("attic").await;
     way.break_off();
     // It's ordered, and whether the order has come isn't known.
     let lost = problem(&queen, "echo", json!({ "value": 1, "hive_id": "attic" })).await;
@@ -106,7 +109,9 @@ async fn a_job_that_has_failed_here_is_not_done_by_a_hive_that_comes_back() {
 #[tokio::test]
 async fn what_a_hive_that_died_does_anew_is_said_to_be() {
     let mut hive = server();
-    let queen = queen(&[("attic", &hive)]).await;
+    // One who waits for long before she gives it up.
+    let queen = Server::stock();
+    create(&queen, "attic", &hive).await;
     let input = json!({ "value": 1, "count": 200, "interval_us": 5_000, "hive_id": "attic" });
     let id = queen.job("echo", input).await;
     read_outputs(&queen, &id, 20).await;
@@ -119,10 +124,7 @@ async fn what_a_hive_that_died_does_anew_is_said_to_be() {
 
 #[tokio::test]
 async fn what_a_hive_does_is_cancelled_when_the_way_to_it_is_changed() {
-    let hive = server();
-    let way = Way::to(&hive).await;
-    let queen = queen(&[]).await;
-    create_at(&queen, "gpu", way.port).await;
+    let (queen, way, hive) = pair("gpu").await;
     import(&queen, json!({ "hive_id": "gpu" })).await;
     let id = queen.job("infer", story()).await;
     read_outputs(&queen, &id, 2).await;
