@@ -115,8 +115,8 @@ impl Workers {
     #[operation(placed)]
     async fn worker_attach(
         &self,
-        /// Where it is: the part before `/v1/...`.
-        #[schemars(regex(pattern = "^https?://[^\\s/]+(/\\S*)?$"))]
+        /// Where it is: the part before `/v1/...`, without a user or a password.
+        #[schemars(regex(pattern = "^https?://[^\\s/@]+(/\\S*)?$"))]
         url: String,
         /// What `infer` is to call the model.
         #[schemars(length(min = 1, max = 200))]
