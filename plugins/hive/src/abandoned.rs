@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt, stream};
 use skep_relay::{Abandoned, Server};
 use tokio::sync::watch;
 use tracing::{debug, warn};
+
+/// How many are cancelled at once.
+const AT_ONCE: usize = 16;
 
 /// The jobs of a hive that are to be cancelled.
 #[derive(Default)]
@@ -32,10 +36,11 @@ impl AbandonedJobs {
         let _ = self.0.subscribe().wait_for(|jobs| !jobs.waiting.is_empty()).await;
     }
 
-    /// Cancels all, one after the other. Returns whether that was possible. One that is being cancelled
-    /// when this is dropped is cancelled again the next time.
+    /// Cancels all that there are. Returns whether that was possible; what wasn't is left for the next time,
+    /// and so is what is being cancelled when this is dropped.
     pub(crate) async fn cancel(&self, hive: &str, server: &Server) -> bool {
-        while let Some((number, job)) = self.first() {
+        let jobs = self.0.borrow().waiting.clone();
+        let cancel = async |(number, job): (u64, Abandoned)| {
             match job.cancel(server).await {
                 Err(failure) if failure.is_passing() => {
                     debug!(%hive, "a job can't be cancelled yet: {failure}");
@@ -45,12 +50,10 @@ impl AbandonedJobs {
                 Ok(()) => {}
             }
             self.0.send_modify(|jobs| drop(jobs.waiting.remove(&number)));
-        }
-        true
-    }
-
-    fn first(&self) -> Option<(u64, Abandoned)> {
-        let jobs = self.0.borrow();
-        jobs.waiting.first_key_value().map(|(number, job)| (*number, job.clone()))
+            true
+        };
+        // One that can't be cancelled holds up no other.
+        let cancelled = stream::iter(jobs).map(cancel).buffer_unordered(AT_ONCE);
+        cancelled.fold(true, async |all, one| all && one).await
     }
 }

@@ -61,7 +61,8 @@ impl Errand {
             1 => None,
             _ => Handed::of(job).await?,
         };
-        let server = link.way.server().filter(|_| earlier.is_some() || !link.is_gone());
+        let is_taken_up = earlier.is_some();
+        let server = link.way.server().filter(|_| is_taken_up || !link.is_gone());
         let Some(server) = server else { return Err(self.offline(&link)) };
         let handed = if let Some(handed) = earlier {
             handed
@@ -73,7 +74,8 @@ impl Errand {
             handed
         };
         let (handover, abandon) = (&handed.handover, &|there| link.abandon(there));
-        let relay = Relay { job, server: &server, operation, input, handover, abandon };
+        let server = &server;
+        let relay = Relay { job, server, operation, input, handover, is_taken_up, abandon };
         match relay.run(link.gone()).await {
             Ok(ended) => {
                 if job.is_cancelled() && !job.is_handed_over() {

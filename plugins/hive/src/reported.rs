@@ -65,11 +65,12 @@ impl Reported {
     /// What `worker_attach` says, if it's the first time.
     pub(crate) async fn hear(&self, report: Report) -> Result<Welcome> {
         let worker_id = match self.known(&report).await {
-            Some(worker_id) => worker_id,
+            Some(worker_id) => {
+                self.note(&report, &worker_id);
+                worker_id
+            }
             None => self.attach_once(&report).await?,
         };
-        let known = Known { worker_id: worker_id.clone(), heard: Instant::now() };
-        self.lock().insert(report, known);
         Ok(Welcome { worker_id, again_after: self.heartbeat.as_secs_f64() })
     }
 
@@ -106,10 +107,18 @@ impl Reported {
     /// it: it takes seconds if it can't be reached.
     async fn attach_once(&self, report: &Report) -> Result<String> {
         let _alone = self.attaching.lock().await;
-        match self.known(report).await {
-            Some(worker_id) => Ok(worker_id),
-            None => self.attach(report).await,
-        }
+        let worker_id = match self.known(report).await {
+            Some(worker_id) => worker_id,
+            None => self.attach(report).await?,
+        };
+        self.note(report, &worker_id);
+        Ok(worker_id)
+    }
+
+    /// The worker has told that it's alive.
+    fn note(&self, report: &Report, worker_id: &str) {
+        let known = Known { worker_id: worker_id.to_owned(), heard: Instant::now() };
+        self.lock().insert(report.clone(), known);
     }
 
     async fn attach(&self, report: &Report) -> Result<String> {

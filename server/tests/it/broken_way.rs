@@ -112,9 +112,9 @@ async fn what_a_hive_that_died_does_anew_is_said_to_be() {
     // One who waits for long before she gives it up.
     let queen = Server::stock();
     create(&queen, "attic", &hive).await;
-    let input = json!({ "value": 1, "count": 200, "interval_us": 5_000, "hive_id": "attic" });
+    let input = json!({ "value": 1, "count": 150, "interval_us": 20_000, "hive_id": "attic" });
     let id = queen.job("echo", input).await;
-    read_outputs(&queen, &id, 20).await;
+    read_outputs(&queen, &id, 10).await;
     hive.signal("KILL");
     hive.restart();
     assert_eq!(queen.ended(&id).await["state"], "succeeded");

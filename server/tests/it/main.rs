@@ -17,6 +17,7 @@ mod idempotency;
 mod jobs;
 mod limits;
 mod listen;
+#[cfg(target_os = "linux")]
 mod logging;
 mod long_log;
 mod proxy;

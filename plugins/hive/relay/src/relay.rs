@@ -80,6 +80,8 @@ pub struct Relay<'a> {
     pub input: &'a Value,
     /// By this key.
     pub handover: &'a Handover,
+    /// Whether it may have been ordered by this key before.
+    pub is_taken_up: bool,
     /// Takes over the job there if it may go on when nobody relays it any more: it's to be cancelled.
     /// Called when [`run`](Self::run) returns or is dropped.
     pub abandon: &'a (dyn Fn(Abandoned) + Send + Sync),
@@ -152,9 +154,7 @@ impl Relay<'_> {
         };
         // Those that were relayed before, and not read again, were relayed.
         let lost = |failure, told: u64| Lost { failure, told: skip.max(told) };
-        // An earlier process may have ordered it.
-        let may_go_on = self.job.attempt() > 1;
-        let mut there = There { relay: self, id: None, may_go_on };
+        let mut there = There { relay: self, id: None, may_go_on: self.is_taken_up };
         let id = tokio::select! {
             ordered = self.order(&mut there) => match ordered {
                 Ok(id) => id,
