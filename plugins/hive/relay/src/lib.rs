@@ -2,8 +2,8 @@
 //!
 //! [`Server`] is the other one, over HTTP. [`Relay`] is a job on its way there: its events are relayed
 //! as they come, at the pace that the job's own log takes them, over as many connections as it takes;
-//! it's [`Abandoned`] with the job, to be cancelled, and has no longer than the job has. [`Handover`] is all that has to be
-//! kept to take it up again in another process.
+//! it's [`Abandoned`] with the job, to be cancelled, and has no longer than the job has. [`Handover`]
+//! is all that has to be kept to take it up again in another process.
 //!
 //! A job that is handed on tells how often that has happened to it; past [`MAX_HOPS`] it's refused, so
 //! that servers which lead to each other end in an error ([`check_hops`]).

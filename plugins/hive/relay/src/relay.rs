@@ -221,16 +221,12 @@ impl Relay<'_> {
                     there.id = Some(id);
                     return Ok(id);
                 }
-                // Whether it was taken isn't known.
-                Err(failure @ Failure::Broken(_)) => {
-                    if !outage.bear().await {
-                        return Err(failure);
-                    }
-                }
                 Err(failure) => {
-                    there.may_go_on = may_go_on;
+                    // Whether it was taken isn't known if the connection broke off.
+                    there.may_go_on = may_go_on || matches!(failure, Failure::Broken(_));
                     // A server that has too much to do may have less in a while; others have less now.
-                    if !matches!(failure, Failure::Unreachable(_)) || !outage.bear().await {
+                    let is_outage = matches!(failure, Failure::Unreachable(_) | Failure::Broken(_));
+                    if !is_outage || !outage.bear().await {
                         return Err(failure);
                     }
                 }
